@@ -1,1 +1,28 @@
+//! One container as an OCI runtime sees it.
+//!
+//! Owns:
+//! - the OCI spec of a container, built purely from plain data ([`spec`]), its seccomp filter ([`seccomp`]) and its
+//!   user as the root file system's passwd and group say ([`user`]);
+//! - calls to the runtime's command line ([`runtime`]) and what a runtime can do;
+//! - the monitor's client side, exit records and exec;
+//! - cgroups: groups, limits, statistics, out-of-memory counts ([`cgroup`]).
+//!
+//! Must never know:
+//! - pods, images, networks and their names;
+//! - CRI, gRPC and protobuf;
+//! - where records are kept, or that there is a kubelet.
 
+pub mod cgroup;
+mod error;
+pub mod runtime;
+pub mod seccomp;
+pub mod spec;
+mod timestamp;
+pub mod user;
+
+pub use cgroup::{CgroupMode, CgroupStats, Cgroups};
+pub use error::Error;
+pub use runtime::{Features, Runtime};
+pub use spec::{HugepageLimit, Resources, SpecInput};
+pub use timestamp::Timestamp;
+pub use user::ResolvedUser;
