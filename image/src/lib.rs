@@ -1,1 +1,22 @@
+//! From an image reference to a root file system.
+//!
+//! Owns:
+//! - references, registries, pulls: every blob checked against its digest, every layer against its diff ID;
+//! - the layers on disk, their extraction, their durability and their removal;
+//! - the records of images: names, digests, pins, look-up, removal;
+//! - root file systems of containers: writable directories, overlay mounts, usage.
+//!
+//! Must never know:
+//! - pods, containers or runtimes (a root file system's key is an opaque name);
+//! - CRI, gRPC or protobuf;
+//! - who decides that an image is to be removed.
 
+mod error;
+mod model;
+mod request;
+mod store;
+
+pub use error::Error;
+pub use model::{FsUsage, Image, ImageConfig, ImageId, MountOptions, Rootfs, Usage};
+pub use request::{Credentials, Progress, PullProgress, PullRequest, PullStage};
+pub use store::Images;
