@@ -1,0 +1,139 @@
+//! Every option of Linkspan, once: name, type, documentation, default, check.
+//!
+//! To add one, add its lines here; files, environment, flags, the sample and `config show` follow.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use toml::Value;
+
+use crate::define::{Definition, definition, options};
+use crate::value::{CgroupDriver, Handler, LogFormat, OptionValue, check};
+
+options! {
+    Config {
+    /// Persistent state and images.
+    root_dir: PathBuf = |at| at.join("/var/lib/linkspan"), check::absolute;
+    /// What a reboot may take: socket, bundles, namespaces, exit records.
+    run_dir: PathBuf = |at| at.join("/run/linkspan"), check::absolute;
+    }
+
+    /// The CRI socket.
+    [grpc] Grpc {
+        /// Unix socket of the CRI services, mode 0660.
+        socket: PathBuf = |at| at.join("/run/linkspan/linkspan.sock"), check::absolute;
+        /// Group that may use the socket, by name or number; empty: the daemon's own group.
+        socket_group: Option<String> = |_| None, check::any;
+        /// Largest message in either direction, in bytes.
+        max_message_bytes: usize = |_| 16 * 1024 * 1024, check::at_least::<{ 64 * 1024 }>;
+    }
+
+    /// How cgroups are named and made.
+    [cgroup] Cgroup {
+        /// Cgroup driver: only `cgroupfs` is built yet; it must agree with the kubelet's.
+        driver: CgroupDriver = |_| CgroupDriver::Cgroupfs, check::cgroup_driver;
+        /// Our own top-level group: monitors, and pods that come without a cgroup parent.
+        name: String = |at| at.tag("linkspan"), check::file_name;
+    }
+
+    /// OCI runtimes and the monitor.
+    [runtime] Runtime {
+        /// Handler of pods that name none; empty: the first one given, or else the first one found of crun, runc, youki.
+        default: String = |_| String::new(), check::any;
+        /// Runtime handlers by name, each a table with `path` (absolute) and `sandbox` (`native` or `oci`);
+        /// empty: those of crun, runc and youki that the host has.
+        handlers: BTreeMap<String, Handler> = |_| BTreeMap::new(), check::handlers;
+        /// The `linkspan-monitor` binary; empty: the one beside the daemon's own.
+        monitor: Option<PathBuf> = |_| None, check::absolute_if_set;
+        /// Longest that a runtime's `create`, `start`, `update` or `delete` may take.
+        timeout: Duration = |_| Duration::from_secs(120), check::positive;
+    }
+
+    /// Pod network: CNI, or the built-in bridge.
+    [network] Network {
+        /// CNI configuration; the first valid file in lexical order is used.
+        conf_dir: PathBuf = |at| at.join("/etc/cni/net.d"), check::absolute;
+        /// Where CNI plugins are looked up, in order.
+        bin_dirs: Vec<PathBuf> = |_| vec!["/opt/cni/bin".into(), "/usr/lib/cni".into()], check::all_absolute;
+        /// Cached CNI results, in libcni's format, are in `results` below it.
+        cache_dir: PathBuf = |at| at.join("/var/lib/cni"), check::absolute;
+        /// Use the built-in bridge network: no CNI configuration or plugin is needed then.
+        builtin: bool = |_| false, check::any;
+        /// Bridge of the built-in network.
+        builtin_bridge: String = |at| at.tag("lspan"), check::interface_name;
+        /// Pod subnets of the built-in network: one of IPv4, at most one of IPv6.
+        builtin_subnets: Vec<String> = |_| vec!["10.88.0.0/16".into()], check::subnets;
+        /// Addresses that the built-in network has given out.
+        builtin_dir: PathBuf = |at| at.join("/run/linkspan/network"), check::absolute;
+        /// Longest that setting up a pod's network may take, the wait for a configuration included.
+        add_timeout: Duration = |_| Duration::from_secs(120), check::positive;
+        /// Longest that taking down, checking or collecting networks may take.
+        del_timeout: Duration = |_| Duration::from_secs(60), check::positive;
+    }
+
+    /// Pulls and image storage.
+    [image] Image {
+        /// `registries.conf(.d)`, `certs.d` and `auth.json` are read from here.
+        containers_dir: PathBuf = |at| at.join("/etc/containers"), check::absolute;
+        /// Further directories with `<host>/hosts.toml`.
+        certs_dirs: Vec<PathBuf> = |_| Vec::new(), check::all_absolute;
+        /// Credentials in `auth.json` form for pulls that bring none; empty: `auth.json` of `containers_dir`.
+        auth_file: Option<PathBuf> = |_| None, check::absolute_if_set;
+        /// Layers fetched and unpacked at the same time, all pulls together.
+        max_parallel_layers: usize = |_| 4, check::at_least::<1>;
+        /// A pull that receives nothing for so long is given up.
+        progress_timeout: Duration = |_| Duration::from_secs(60), check::positive;
+        /// Images that the kubelet shall never collect: names, or beginnings of names with a trailing `*`.
+        pinned: Vec<String> = |_| Vec::new(), check::any;
+        /// Largest layer, unpacked, in bytes.
+        max_layer_bytes: u64 = |_| 64 << 30, check::any;
+        /// Most entries of one layer.
+        max_layer_entries: u64 = |_| 5_000_000, check::any;
+    }
+
+    /// Defaults of every container.
+    [container] Container {
+        /// Capabilities of a container that asks for no others.
+        default_capabilities: Vec<String> = |_| {
+            ["CHOWN", "DAC_OVERRIDE", "FSETID", "FOWNER", "MKNOD", "NET_RAW", "SETGID", "SETUID", "SETFCAP",
+                "SETPCAP", "NET_BIND_SERVICE", "SYS_CHROOT", "KILL", "AUDIT_WRITE"]
+                .iter()
+                .map(|name| format!("CAP_{name}"))
+                .collect()
+        }, check::capabilities;
+        /// Sysctls of every pod that does not set them itself.
+        default_sysctls: BTreeMap<String, String> = |_| BTreeMap::new(), check::any;
+        /// Seccomp profile of `RuntimeDefault`; empty: the embedded one.
+        seccomp_profile: Option<PathBuf> = |_| None, check::absolute_if_set;
+        /// Longer log lines are split, all parts but the last tagged `P`, in bytes.
+        max_log_line_bytes: usize = |_| 16 * 1024, check::at_least::<1>;
+        /// Output of one ExecSync, stdout and stderr together, in bytes; the rest is dropped.
+        max_exec_sync_bytes: usize = |_| 16 * 1024 * 1024, check::at_least::<1>;
+    }
+
+    /// Prometheus metrics.
+    [metrics] Metrics {
+        /// Address of the HTTP endpoint, `127.0.0.1:9090` for example; empty: none.
+        listen: Option<SocketAddr> = |_| None, check::any;
+    }
+
+    /// The daemon's own log, on standard error.
+    [log] Log {
+        /// `error`, `warn`, `info`, `debug`, `trace`, or filter directives such as `info,linkspan_image=debug`.
+        level: String = |_| "info".into(), check::not_empty;
+        /// `text` or `json`.
+        format: LogFormat = |_| LogFormat::Text, check::any;
+    }
+}
+
+/// All options, in the order of the sample.
+pub fn definitions() -> &'static [Definition] {
+    DEFINITIONS
+}
+
+fn read<T: OptionValue>(values: &BTreeMap<&'static str, Value>, key: &'static str) -> Result<T, String> {
+    let value = values.get(key).ok_or_else(|| format!("{key}: no value"))?;
+    T::from_toml(value).map_err(|reason| format!("{key}: {reason}"))
+}
