@@ -1,4 +1,7 @@
 //! The checks that options name. Each says what is wrong; the caller adds key and place.
+//!
+//! They take the option's own type by reference, whatever it is, since the macro hands them that.
+#![allow(clippy::ptr_arg)]
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
