@@ -1,0 +1,100 @@
+//! What can go wrong with a pod or a container.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::model::{ContainerState, SandboxState};
+
+/// Errors of this crate; each variant is something that a caller could act on.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("no sandbox {0:?}")]
+    NoSuchSandbox(String),
+    #[error("no container {0:?}")]
+    NoSuchContainer(String),
+    /// CRI: a shortened ID that fits several is as good as none.
+    #[error("{id:?} is the beginning of more than one ID")]
+    Ambiguous { id: String },
+    /// Exec wants a process to be there (CRI: NotFound, the kubelet relies on it).
+    #[error("container {id} is not created or running, but {state:?}")]
+    NotRunning { id: String, state: ContainerState },
+    /// The object's present state does not allow the request.
+    #[error("{0}")]
+    Refused(Refusal),
+    /// The caller's mistake, in the field named with CRI's words.
+    #[error("{field}: {reason}")]
+    BadConfig { field: String, reason: String },
+    /// A deadline passed; `what` names the wait.
+    #[error("{what} did not end within {after:?}")]
+    TimedOut { what: String, after: Duration },
+    /// CRI `ContainerConfig.image`: it is not on this node.
+    #[error("image {0:?} is not on this node")]
+    NoSuchImage(String),
+    #[error(transparent)]
+    Image(#[from] linkspan_image::Error),
+    #[error(transparent)]
+    Runtime(#[from] linkspan_runtime_oci::Error),
+    #[error(transparent)]
+    Network(#[from] crate::network::Error),
+    #[error(transparent)]
+    Namespaces(#[from] crate::namespaces::Error),
+    /// A file, directory or mount of ours.
+    #[error("{what} {path}: {source}")]
+    Store { what: &'static str, path: PathBuf, source: io::Error },
+    /// The task that did the work ended without an answer; a bug.
+    #[error("the task of {what} ended without an answer")]
+    Lost { what: String },
+    /// The same error as the request that this one joined.
+    #[error(transparent)]
+    Joined(Arc<Self>),
+    /// Known to us, and not built yet.
+    #[error("not implemented: {0}")]
+    Unimplemented(&'static str),
+}
+
+/// Why the present state does not allow a request.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// StartContainer wants a container that was created and never started.
+    #[error("container {id} is not created, but {state:?}")]
+    NotCreated { id: String, state: ContainerState },
+    #[error("container {id} is not running, but {state:?}")]
+    NotRunning { id: String, state: ContainerState },
+    /// UpdateContainerResources.
+    #[error("container {id} has exited")]
+    Exited { id: String },
+    /// The grace period is over and the container is being killed.
+    #[error("container {id} is being killed")]
+    BeingKilled { id: String },
+    #[error("sandbox {id} is not ready, but {state:?}")]
+    SandboxNotReady { id: String, state: SandboxState },
+    #[error("sandbox {id} is being stopped")]
+    SandboxStopping { id: String },
+    /// The daemon is on its way down.
+    #[error("the daemon is shutting down")]
+    ShuttingDown,
+}
+
+impl Error {
+    /// For `map_err`: an I/O error with what was tried on which path.
+    pub(crate) fn store(what: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Store { what, path, source }
+    }
+
+    /// The same for `rustix` calls.
+    pub(crate) fn sys(
+        what: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(rustix::io::Errno) -> Self {
+        let path = path.into();
+        move |errno| Self::Store { what, path, source: errno.into() }
+    }
+
+    /// A request's field that cannot be honoured.
+    pub(crate) fn bad(field: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self::BadConfig { field: field.into(), reason: reason.into() }
+    }
+}
