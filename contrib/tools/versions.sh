@@ -1,0 +1,15 @@
+# The pinned version of every tool that the tests use. A new version here builds into a cache folder of its own.
+# shellcheck shell=bash disable=SC2034
+RUST_MINIMUM=1.90
+GO_MINIMUM=1.26
+GO_TOOLCHAIN=1.26.8
+CRI_TOOLS=1.36.0
+RUNC=1.5.2
+CRUN=1.21
+CNI_PLUGINS=1.9.1
+KUBERNETES=1.37.2
+CONTAINERD=2.4.2
+BUSYBOX=1.35.0
+NGINX=1.22.1
+# Not a version of others': raise it with every change of what tests/src/images builds.
+IMAGES=1
