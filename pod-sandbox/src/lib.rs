@@ -13,31 +13,7 @@
 
 mod error;
 pub mod model;
-pub mod namespaces {
-    //! A pod's namespaces.
-    mod error;
-    pub use error::Error;
-
-    /// Counters of one interface since it was made, as the pod sees it.
-    #[derive(Clone, Debug, Default, PartialEq, Eq)]
-    pub struct InterfaceStats {
-        pub name: String,
-        pub rx_bytes: u64,
-        pub rx_packets: u64,
-        pub rx_errors: u64,
-        pub rx_dropped: u64,
-        pub tx_bytes: u64,
-        pub tx_packets: u64,
-        pub tx_errors: u64,
-        pub tx_dropped: u64,
-    }
-}
-pub mod network {
-    //! A pod's network.
-    mod attachment;
-    mod error;
-    pub use attachment::{Attachment, DnsConfig, INTERFACE, NetworkStatus, PortMapping, Protocol, Readiness};
-    pub use error::Error;
-}
+pub mod namespaces;
+pub mod network;
 
 pub use error::{Error, Refusal};

@@ -1,0 +1,159 @@
+//! A pod's own network, IPC and UTS namespaces: made on a scratch thread, kept by bind mounts.
+//!
+//! ```text
+//! scratch thread ─ unshare ─ hostname ─ lo up ─ sysctls ─ bind /proc/thread-self/ns/* ─ (thread ends)
+//! ```
+//! The thread is never reused: nothing of the daemon may run in a pod's namespace.
+
+mod error;
+mod stats;
+mod sys;
+mod sysctl;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
+use rustix::mount::{UnmountFlags, mount_bind, unmount};
+use rustix::system::sethostname;
+use rustix::thread::UnshareFlags;
+use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
+
+use crate::network::netlink::route;
+
+pub use error::Error;
+pub use stats::{InterfaceStats, interface_stats};
+pub use sysctl::{apply_interface_sysctls, check_sysctl};
+
+/// The files in the pod's directory that hold the namespaces, with the kernel's names for them.
+const NETWORK: &str = "net";
+const IPC: &str = "ipc";
+const UTS: &str = "uts";
+
+/// Which namespaces a pod gets, and what is set in them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NamespacePlan {
+    /// Made if missing; the pins become `net`, `ipc` and `uts` in it.
+    pub dir: PathBuf,
+    pub network: bool,
+    pub ipc: bool,
+    pub uts: bool,
+    /// Only with `uts`.
+    pub hostname: Option<String>,
+    /// All are checked before anything is made. Those of an interface other than `lo`
+    /// wait for [`apply_interface_sysctls`], since the interface comes later.
+    pub sysctls: BTreeMap<String, String>,
+}
+
+/// The paths that hold a pod's namespaces.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pinned {
+    pub network: Option<PathBuf>,
+    pub ipc: Option<PathBuf>,
+    pub uts: Option<PathBuf>,
+}
+
+/// Makes and pins the namespaces. A failure, or a caller that leaves, leaves nothing pinned.
+pub async fn create(plan: &NamespacePlan) -> Result<Pinned, Error> {
+    for name in plan.sysctls.keys() {
+        check_sysctl(name, plan.network, plan.ipc)?;
+    }
+    let plan = plan.clone();
+    let dir = plan.dir.clone();
+    let (answer, made) = oneshot::channel();
+    std::thread::Builder::new()
+        .name("namespaces".to_owned())
+        .spawn(move || {
+            let result = make(&plan).inspect_err(|_| undo(&plan.dir));
+            // Nobody to hand the pins to is as good as a failure.
+            if answer.send(result).is_err() {
+                undo(&plan.dir);
+            }
+        })
+        .map_err(Error::step::<io::Error>("starting the namespace thread"))?;
+    made.await.map_err(|_| Error::Lost { path: dir })?
+}
+
+/// Lets go of whatever is pinned in `dir` and removes it. Succeeds if it is gone.
+pub async fn unpin(dir: &Path) -> Result<(), Error> {
+    let dir = dir.to_path_buf();
+    let lost = Error::Lost { path: dir.clone() };
+    tokio::task::spawn_blocking(move || unpin_now(&dir)).await.unwrap_or(Err(lost))
+}
+
+fn make(plan: &NamespacePlan) -> Result<Pinned, Error> {
+    fs::create_dir_all(&plan.dir).map_err(Error::io("making directory", &plan.dir))?;
+    let mut flags = UnshareFlags::empty();
+    flags.set(UnshareFlags::NEWNET, plan.network);
+    flags.set(UnshareFlags::NEWIPC, plan.ipc);
+    flags.set(UnshareFlags::NEWUTS, plan.uts);
+    sys::unshare(flags).map_err(Error::step("unsharing namespaces"))?;
+    if let (true, Some(hostname)) = (plan.uts, &plan.hostname) {
+        sethostname(hostname.as_bytes()).map_err(Error::step("setting the hostname"))?;
+    }
+    if plan.network {
+        route::loopback_up().map_err(Error::step::<io::Error>("bringing up lo"))?;
+    }
+    sysctl::write_early(&plan.sysctls)?;
+    Ok(Pinned {
+        network: pin(&plan.dir, NETWORK, plan.network)?,
+        ipc: pin(&plan.dir, IPC, plan.ipc)?,
+        uts: pin(&plan.dir, UTS, plan.uts)?,
+    })
+}
+
+fn undo(dir: &Path) {
+    if let Err(error) = unpin_now(dir) {
+        tracing::warn!(dir = %dir.display(), %error, "namespaces left pinned");
+    }
+}
+
+fn pin(dir: &Path, name: &str, wanted: bool) -> Result<Option<PathBuf>, Error> {
+    if !wanted {
+        return Ok(None);
+    }
+    let path = dir.join(name);
+    // A crash may have left an older pin here; its record is gone, or we would not make another.
+    unmount_all(&path)?;
+    fs::File::create(&path).map_err(Error::io("making", &path))?;
+    mount_bind(format!("/proc/thread-self/ns/{name}"), &path)
+        .map_err(|error| Error::io("pinning namespace at", &path)(error.into()))?;
+    Ok(Some(path))
+}
+
+fn unpin_now(dir: &Path) -> Result<(), Error> {
+    for name in [NETWORK, IPC, UTS] {
+        let path = dir.join(name);
+        unmount_all(&path)?;
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(Error::io("removing", &path)(error));
+            }
+            _ => {}
+        }
+    }
+    // Somebody else's files in the directory are theirs to remove.
+    match fs::remove_dir(dir) {
+        Err(error) if !is_gone_or_in_use(&error) => Err(Error::io("removing", dir)(error)),
+        _ => Ok(()),
+    }
+}
+
+fn is_gone_or_in_use(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty)
+}
+
+/// Unmounts until nothing is mounted: a crash between pin and record can leave two on one path.
+fn unmount_all(path: &Path) -> Result<(), Error> {
+    loop {
+        match unmount(path, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
+            Ok(()) => {}
+            // EINVAL: not a mount point.
+            Err(Errno::INVAL | Errno::NOENT | Errno::NOTDIR) => return Ok(()),
+            Err(error) => return Err(Error::io("unmounting", path)(error.into())),
+        }
+    }
+}
