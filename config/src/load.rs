@@ -79,7 +79,8 @@ pub fn load(sources: &Sources) -> Result<Loaded, Error> {
     merged.environment(&sources.environment)?;
     merged.flags(&sources.flags)?;
     merged.runtimes(&sources.runtimes)?;
-    merged.host_runtimes(|path| path.is_file())?;
+    merged.host_runtimes(|path| path.is_file());
+    merged.host_monitor(std::env::current_exe().ok().as_deref());
     let config = Config::from_values(&merged.values).map_err(Error::Inconsistent)?;
     if !config.runtime.handlers.is_empty() && !config.runtime.handlers.contains_key(&config.runtime.default) {
         let known = config.runtime.handlers.keys().cloned().collect::<Vec<_>>().join(", ");
@@ -178,16 +179,11 @@ impl Merged {
     }
 
     /// Fills in handlers and default where nothing set them. `exists` tells which binaries the host has.
-    fn host_runtimes(&mut self, exists: impl Fn(&Path) -> bool) -> Result<(), Error> {
+    fn host_runtimes(&mut self, exists: impl Fn(&Path) -> bool) {
         const DIRECTORIES: [&str; 4] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin"];
         const NAMES: [&str; 3] = ["crun", "runc", "youki"];
-        let unset = |value: Option<&Value>| match value {
-            Some(Value::Table(table)) => table.is_empty(),
-            Some(Value::String(text)) => text.is_empty(),
-            _ => true,
-        };
         let mut first = None;
-        if unset(self.values.get("runtime.handlers")) {
+        if self.is_unset("runtime.handlers") {
             let mut handlers = BTreeMap::new();
             for name in NAMES {
                 let found = DIRECTORIES.iter().map(|dir| Path::new(dir).join(name)).find(|path| exists(path));
@@ -198,12 +194,27 @@ impl Merged {
             }
             self.set("runtime.handlers", handlers.to_toml(), Origin::Host);
         }
-        if unset(self.values.get("runtime.default")) {
+        if self.is_unset("runtime.default") {
             let named = self.values.get("runtime.handlers").and_then(Value::as_table);
             let first = first.or_else(|| named.and_then(|table| table.keys().next().cloned()));
             self.set("runtime.default", Value::String(first.unwrap_or_default()), Origin::Host);
         }
-        Ok(())
+    }
+
+    /// The monitor is the one that came with this binary, unless another is named.
+    fn host_monitor(&mut self, daemon: Option<&Path>) {
+        let beside = daemon.and_then(Path::parent).map(|directory| directory.join("linkspan-monitor"));
+        if let (true, Some(path)) = (self.is_unset("runtime.monitor"), beside) {
+            self.set("runtime.monitor", path.to_toml(), Origin::Host);
+        }
+    }
+
+    fn is_unset(&self, key: &str) -> bool {
+        match self.values.get(key) {
+            Some(Value::Table(table)) => table.is_empty(),
+            Some(Value::String(text)) => text.is_empty(),
+            _ => true,
+        }
     }
 }
 

@@ -134,9 +134,9 @@ fn the_first_runtime_flag_is_the_default_handler() {
 #[test]
 fn handlers_are_looked_up_on_the_host_when_none_is_set() {
     let mut merged = Merged::defaults(&Place::host());
-    merged
-        .host_runtimes(|path| path == Path::new("/usr/bin/runc") || path == Path::new("/usr/local/bin/youki"))
-        .unwrap();
+    merged.host_runtimes(|path| {
+        path == Path::new("/usr/bin/runc") || path == Path::new("/usr/local/bin/youki")
+    });
     let config = Config::from_values(&merged.values).unwrap();
     assert_eq!(config.runtime.default, "runc");
     assert_eq!(config.runtime.handlers["youki"].path, Path::new("/usr/local/bin/youki"));

@@ -1,0 +1,89 @@
+use linkspan_config::{Place, Sources, load};
+
+use super::super::facts::{CgroupMounts, Runtime};
+use super::*;
+
+fn config() -> Config {
+    let runtimes = vec![("crun".to_owned(), "/usr/bin/crun".into())];
+    load(&Sources { place: Place::below("/nowhere"), runtimes, ..Sources::default() }).unwrap().config
+}
+
+/// A node as Kubernetes likes it.
+fn good() -> Facts {
+    let runtime = Runtime {
+        path: "/usr/bin/crun".into(),
+        version: Ok("crun version 1.21".into()),
+        oci_version_max: Some("1.2.0".into()),
+    };
+    Facts {
+        root: true,
+        capabilities: u64::MAX,
+        kernel: (6, 12),
+        file_systems: vec!["overlay".into()],
+        namespaces: ["mnt", "net", "ipc", "uts", "pid", "cgroup"].map(str::to_owned).to_vec(),
+        max_user_namespaces: 1000,
+        cgroups: CgroupMounts {
+            v2: Some(("/sys/fs/cgroup".into(), ["cpu", "memory", "pids"].map(str::to_owned).to_vec())),
+            v1: Vec::new(),
+        },
+        runtimes: [("crun".to_owned(), runtime)].into(),
+        monitor: Some("/usr/bin/linkspan-monitor".into()),
+        cni_files: vec!["/etc/cni/net.d/10.conflist".into()],
+        ip_forward: true,
+        clock_synchronised: Some(true),
+        now_s: 1_800_000_000,
+        lsm: "lockdown,apparmor".into(),
+        ..Facts::default()
+    }
+}
+
+/// The findings that are not fine, after `change` of a good host.
+fn check(change: impl FnOnce(&mut Facts)) -> Vec<(Level, String, Option<String>)> {
+    let mut facts = good();
+    change(&mut facts);
+    let findings = judge(&config(), &facts).into_iter().filter(|finding| finding.level != Level::Fine);
+    findings
+        .map(|finding| (finding.level, format!("{}: {}", finding.subject, finding.text), finding.mend))
+        .collect()
+}
+
+fn check_one(change: impl FnOnce(&mut Facts), level: Level, words: &str) {
+    let found = check(change);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].0 == level && found[0].1.contains(words) && found[0].2.is_some(), "{found:?}");
+}
+
+#[test]
+fn a_good_host_has_nothing_to_mend() {
+    assert_eq!(check(|_| {}), []);
+}
+
+#[test]
+fn each_lack_is_named_with_a_way_to_mend_it() {
+    check_one(|f| f.root = false, Level::Wrong, "not root");
+    check_one(|f| f.kernel = (5, 4), Level::Wrong, "Linux 5.4");
+    check_one(|f| f.kernel = (6, 1), Level::Warn, "Linux 6.1");
+    check_one(|f| f.file_systems.clear(), Level::Wrong, "overlayfs");
+    check_one(|f| f.namespaces.retain(|n| n != "ipc"), Level::Wrong, "missing: ipc");
+    check_one(|f| f.capabilities &= !(1 << 24), Level::Warn, "CAP_SYS_RESOURCE");
+    check_one(|f| f.cni_files.clear(), Level::Warn, "no CNI configuration in /nowhere/etc/cni/net.d");
+    check_one(|f| drop(f.cni_plugins.insert("bridge".into(), None)), Level::Wrong, "plugin bridge");
+    check_one(|f| f.now_s = 0, Level::Wrong, "never set");
+    check_one(|f| f.monitor = None, Level::Wrong, "linkspan-monitor");
+    check_one(|f| f.runtimes.clear(), Level::Wrong, "no OCI runtime");
+    check_one(|f| f.ip_forward = false, Level::Warn, "forwarding");
+    check_one(|f| f.lsm.clear(), Level::Warn, "AppArmor");
+}
+
+#[test]
+fn crun_on_a_hybrid_host_with_v2_controllers_is_told_what_to_mount() {
+    let found = check(|facts| {
+        facts.cgroups = CgroupMounts {
+            v2: Some(("/sys/fs/cgroup/unified".into(), vec!["hugetlb".into()])),
+            v1: ["cpu", "memory", "pids"].map(str::to_owned).to_vec(),
+        };
+    });
+    let wrong: Vec<_> = found.iter().filter(|(level, ..)| *level == Level::Wrong).collect();
+    assert_eq!(wrong.len(), 1, "{found:?}");
+    assert!(wrong[0].2.as_ref().unwrap().contains("mount -t cgroup -o hugetlb"), "{found:?}");
+}
