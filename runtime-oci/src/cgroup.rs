@@ -18,6 +18,16 @@ pub enum CgroupMode {
     Hybrid,
 }
 
+/// Which limits the host's kernel and hierarchies can set at all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Support {
+    /// Swap is accounted for.
+    pub swap: bool,
+    /// There is a hugetlb controller where runtimes look for it.
+    pub hugetlb: bool,
+}
+
 /// The host's control groups.
 #[derive(Clone, Debug)]
 pub struct Cgroups {

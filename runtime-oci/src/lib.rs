@@ -14,6 +14,7 @@
 
 pub mod cgroup;
 mod error;
+pub mod host;
 pub mod runtime;
 pub mod seccomp;
 pub mod spec;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use oci_spec::runtime::LinuxSeccomp;
 use serde::{Deserialize, Serialize};
 
-use crate::cgroup::CgroupMode;
+use crate::cgroup::{CgroupMode, Support};
 use crate::user::ResolvedUser;
 
 /// Everything that decides a container's spec. The same input gives the same spec.
@@ -51,6 +51,8 @@ pub struct SpecInput {
     /// Allow every device in the device cgroup.
     pub all_devices: bool,
     pub resources: Resources,
+    /// What the host's cgroups can limit: the rest is left out, as the kubelet expects.
+    pub support: Support,
     /// Absolute below each hierarchy's root, `/kubepods/pod1/<id>`.
     pub cgroups_path: String,
     pub cgroup: CgroupMode,
@@ -74,7 +76,7 @@ pub struct CapabilityInput {
     pub add_ambient: Vec<String>,
     /// What a container has that asks for nothing.
     pub defaults: Vec<String>,
-    /// The daemon's own bounding set: nothing outside it can be given away. See [`super::bounding_set`].
+    /// The daemon's own bounding set: nothing outside it can be given away. See [`crate::host::bounding_set`].
     pub bounding: Vec<String>,
 }
 

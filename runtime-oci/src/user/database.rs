@@ -1,0 +1,94 @@
+//! `etc/passwd` and `etc/group` of a root file system that we do not trust.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, openat, openat2};
+use rustix::io::Errno;
+
+use crate::error::Error;
+
+/// Far above real files; an image cannot make us read without end.
+const MAX_FILE_BYTES: u64 = 8 << 20;
+
+pub(super) struct Database {
+    root: OwnedFd,
+}
+
+pub(super) struct UserEntry {
+    pub(super) name: String,
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+    pub(super) home: String,
+}
+
+pub(super) struct GroupEntry {
+    pub(super) name: String,
+    pub(super) gid: u32,
+    members: String,
+}
+
+impl Database {
+    pub(super) fn open(rootfs: &Path) -> Result<Self, Error> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = openat(CWD, rootfs, flags, Mode::empty())
+            .map_err(Error::sys(format!("opening root file system {}", rootfs.display())))?;
+        Ok(Self { root })
+    }
+
+    /// The first user of which `is_it` holds; lines that make no sense are passed over.
+    pub(super) fn user(&self, is_it: impl Fn(&UserEntry) -> bool) -> Result<Option<UserEntry>, Error> {
+        Ok(self.read("etc/passwd")?.lines().filter_map(parse_user).find(is_it))
+    }
+
+    pub(super) fn group(&self, is_it: impl Fn(&GroupEntry) -> bool) -> Result<Option<GroupEntry>, Error> {
+        Ok(self.read("etc/group")?.lines().filter_map(parse_group).find(is_it))
+    }
+
+    /// Groups that list `user` as a member, in the file's order.
+    pub(super) fn groups_of(&self, user: Option<&str>) -> Result<Vec<u32>, Error> {
+        let Some(user) = user else { return Ok(Vec::new()) };
+        let text = self.read("etc/group")?;
+        let groups = text.lines().filter_map(parse_group);
+        Ok(groups
+            .filter(|group| group.members.split(',').any(|member| member == user))
+            .map(|group| group.gid)
+            .collect())
+    }
+
+    fn read(&self, path: &str) -> Result<String, Error> {
+        let what = || format!("reading /{path} of the root file system");
+        // Non-blocking, so that a named pipe in the image does not stop us.
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        let file = match openat2(&self.root, path, flags, Mode::empty(), resolve) {
+            Ok(file) => file,
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(String::new()),
+            Err(errno) => return Err(Error::sys(what())(errno)),
+        };
+        let kind = FileType::from_raw_mode(fstat(&file).map_err(Error::sys(what()))?.st_mode);
+        if kind != FileType::RegularFile {
+            return Ok(String::new());
+        }
+        let mut bytes = Vec::new();
+        File::from(file).take(MAX_FILE_BYTES).read_to_end(&mut bytes).map_err(Error::io(what()))?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+}
+
+fn parse_user(line: &str) -> Option<UserEntry> {
+    let mut fields = line.trim().split(':');
+    let (name, _password) = (fields.next()?, fields.next()?);
+    let (uid, gid) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+    let home = fields.nth(1).unwrap_or_default();
+    Some(UserEntry { name: name.to_owned(), uid, gid, home: home.to_owned() })
+}
+
+fn parse_group(line: &str) -> Option<GroupEntry> {
+    let mut fields = line.trim().split(':');
+    let (name, _password, gid) = (fields.next()?, fields.next()?, fields.next()?.parse().ok()?);
+    let members = fields.next().unwrap_or_default();
+    Some(GroupEntry { name: name.to_owned(), gid, members: members.to_owned() })
+}
