@@ -1,0 +1,35 @@
+# Recipes that CI and people share. `just --list` shows them.
+
+# Everything that CI runs: installs what is missing, builds, tests.
+test *args:
+    contrib/test {{args}}
+
+# Release binaries: target/release/linkspan and target/release/linkspan-monitor.
+build:
+    cargo build --release -p linkspan-daemon -p linkspan-monitor
+
+# Formatting, lints and the rules of the house.
+lint:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets -- -D warnings
+    cargo test -q -p linkspan-tests --test tidy
+
+# Unit tests of all crates; those that need root say so when they are skipped.
+unit:
+    cargo test --workspace --exclude linkspan-tests
+
+# Licences, advisories, sources (needs cargo-deny).
+deny:
+    cargo deny check
+
+# Pod start, teardown, exec, list, stats, logs, pull, memory, against our daemon.
+bench *args: build
+    contrib/bench {{args}}
+
+# The same beside containerd, built from its Go module, in one run.
+bench-peers *args: build
+    contrib/bench --peers {{args}}
+
+# Build, run a real pod, show its log and an exec, clean up.
+quickstart:
+    contrib/quickstart
