@@ -11,12 +11,17 @@
 //! - CRI, gRPC or protobuf;
 //! - who decides that an image is to be removed.
 
+mod digest;
 mod error;
+pub mod manifest;
 mod model;
+mod reference;
 mod request;
 mod store;
 
+pub use digest::{Algorithm, Digest, Hasher};
 pub use error::Error;
 pub use model::{FsUsage, Image, ImageConfig, ImageId, MountOptions, Rootfs, Usage};
+pub use reference::Reference;
 pub use request::{Credentials, Progress, PullProgress, PullRequest, PullStage};
 pub use store::Images;
