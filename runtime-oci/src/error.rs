@@ -4,6 +4,8 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use linkspan_monitor::protocol::FailureKind;
+
 /// Errors of this crate; each variant is something that a caller could act on.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -46,6 +48,18 @@ pub enum Error {
     /// Processes were still in the group when the time to remove it had passed.
     #[error("cgroup {path} still has processes: {pids:?}")]
     CgroupBusy { path: String, pids: Vec<i32> },
+    /// The container has exited.
+    #[error("container {id} is not running")]
+    NotRunning { id: String },
+    /// There is no monitor, or it died during the call.
+    #[error("{what}: the monitor is gone: {reason}")]
+    MonitorLost { what: String, reason: String },
+    /// The monitor said no, in its own words.
+    #[error("{what}: {message}")]
+    MonitorRefused { what: String, kind: FailureKind, message: String },
+    /// The monitor could not be started, or does not keep to the protocol.
+    #[error("{what}: {message}")]
+    Monitor { what: String, message: String },
     /// Known to us, and not built yet.
     #[error("not implemented: {0}")]
     Unimplemented(&'static str),

@@ -14,7 +14,10 @@
 
 pub mod cgroup;
 mod error;
+mod exec_sync;
 pub mod host;
+pub mod monitor;
+pub mod process;
 pub mod runtime;
 pub mod seccomp;
 pub mod spec;
@@ -23,6 +26,11 @@ pub mod user;
 
 pub use cgroup::{CgroupMode, CgroupStats, Cgroups};
 pub use error::Error;
+pub use exec_sync::{ExecOutput, exec_sync};
+pub use monitor::{
+    CreateRequest, Event, ExecExit, ExecRequest, ExecStdio, Exit, Monitor, MonitorSpec, PauseSpec, read_exit,
+};
+pub use process::{PidFd, Process};
 pub use runtime::{Features, Runtime};
 pub use spec::{HugepageLimit, Resources, SpecInput};
 pub use timestamp::Timestamp;

@@ -1,1 +1,12 @@
+//! What the daemon and a pod's monitor say to each other, shared by both sides.
+//!
+//! Owns:
+//! - the frames, calls and events of the monitor's socket, their version and their bounds ([`protocol`]);
+//! - the exit record, which the monitor writes and the daemon reads, alive or not;
+//! - how a process is named so that a reused PID is never taken for it.
+//!
+//! Must never know:
+//! - OCI specs, cgroup layouts, pods, images, CRI: a call carries ready command lines and paths;
+//! - tokio: the monitor is one thread with one epoll loop.
 
+pub mod protocol;

@@ -1,0 +1,275 @@
+//! The client of a pod's monitor: the process that is the parent of all that runs in the pod.
+//!
+//! ```text
+//! Monitor (handle, Clone) ──calls──▶ connection task ──seqpacket socket──▶ linkspan-monitor
+//!        subscribers      ◀─events──
+//! ```
+//!
+//! Dropping the future of a call does not undo the call: the monitor goes on. Dropping every handle closes the
+//! connection and leaves the monitor and its pod as they are.
+
+mod connection;
+mod request;
+mod spawn;
+mod sys;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use linkspan_monitor::protocol::{self, Answer, Call, HelloAnswer};
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc::UnboundedReceiver;
+
+use crate::process::Process;
+use crate::{Error, Timestamp};
+use connection::Connection;
+pub use request::{CreateRequest, ExecRequest, ExecStdio, MonitorSpec, PauseSpec};
+
+/// For calls that only touch the monitor's own files.
+const CALL_DEADLINE: Duration = Duration::from_secs(10);
+/// What the monitor gets on top of a deadline that it keeps itself: killing and collecting takes time.
+const SLACK: Duration = Duration::from_secs(15);
+/// For the runtime's part of an exec: the kubelet's own limit for a CRI call.
+const EXEC_RUNTIME_DEADLINE: Duration = Duration::from_secs(120);
+
+/// How a container ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exit {
+    /// 128 + n for signal n; 255 if nobody can know.
+    pub code: i32,
+    pub at: Timestamp,
+    /// Killed by the kernel for lack of memory.
+    pub oom_killed: bool,
+}
+
+impl From<&protocol::ExitRecord> for Exit {
+    fn from(record: &protocol::ExitRecord) -> Self {
+        Self { code: record.code, at: Timestamp(record.at_ns), oom_killed: record.oom_killed }
+    }
+}
+
+/// How an exec'd process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExecExit {
+    /// 128 + n for signal n.
+    pub code: i32,
+    /// Its timeout passed: it and all that it had started are dead.
+    pub timed_out: bool,
+}
+
+/// What a monitor tells unasked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A container's init ended, or pause ([`protocol::PAUSE`]); the record is on disk already.
+    Exited { container_id: String, exit: Exit },
+    /// The kernel killed a process of the container for lack of memory; the container may go on.
+    Oom { container_id: String },
+    /// The monitor died, or its connection was taken over. Nothing comes after it.
+    Lost,
+}
+
+/// A container as the monitor knows it when a daemon connects.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownContainer {
+    pub container_id: String,
+    /// None while the runtime's `create` still runs.
+    pub process: Option<Process>,
+    pub exit: Option<Exit>,
+}
+
+/// A handle to one pod's monitor.
+#[derive(Clone, Debug)]
+pub struct Monitor {
+    connection: Arc<Connection>,
+    hello: Arc<HelloAnswer>,
+    pod_dir: Arc<PathBuf>,
+}
+
+impl Monitor {
+    /// Starts the monitor of a new pod; it lives on when the daemon dies, and is reaped if the daemon lives.
+    ///
+    /// # Errors
+    /// If the binary cannot be started, or ends at once: with what it said.
+    pub async fn spawn(spec: &MonitorSpec) -> Result<Self, Error> {
+        spawn::spawn(spec).await
+    }
+
+    /// Connects to the monitor of a pod that an earlier daemon left. Replaces that daemon's connection.
+    ///
+    /// # Errors
+    /// [`Error::MonitorLost`] if there is none, or it is dead.
+    pub async fn connect(pod_dir: &Path) -> Result<Self, Error> {
+        let what = || format!("connecting to the monitor of {}", pod_dir.display());
+        let socket = protocol::connect(pod_dir)
+            .map_err(|source| Error::MonitorLost { what: what(), reason: source.to_string() })?;
+        Self::greet(socket, pod_dir, what()).await
+    }
+
+    async fn greet(socket: std::os::fd::OwnedFd, pod_dir: &Path, what: String) -> Result<Self, Error> {
+        let connection = Arc::new(Connection::open(socket)?);
+        let hello = Call::Hello(protocol::HelloCall {
+            version: protocol::VERSION,
+            oldest_version: protocol::OLDEST_VERSION,
+        });
+        match connection.call(what.clone(), hello, Vec::new(), Some(CALL_DEADLINE)).await? {
+            Answer::Hello(hello) => {
+                connection.learn_exits(&hello.exits);
+                Ok(Self { connection, hello: Arc::new(hello), pod_dir: Arc::new(pod_dir.to_path_buf()) })
+            }
+            answer => Err(unexpected(what, &answer)),
+        }
+    }
+
+    /// The monitor's own process.
+    #[must_use]
+    pub fn process(&self) -> Process {
+        self.hello.monitor
+    }
+
+    /// Pause, as it was when this connection was made.
+    #[must_use]
+    pub fn pause(&self) -> Option<Process> {
+        self.hello.pause
+    }
+
+    /// The sandbox that the monitor was started for.
+    #[must_use]
+    pub fn sandbox_id(&self) -> &str {
+        &self.hello.sandbox_id
+    }
+
+    /// The containers as they were when this connection was made; what happened since is in the events.
+    #[must_use]
+    pub fn containers(&self) -> Vec<KnownContainer> {
+        let exit_of =
+            |id: &str| self.hello.exits.iter().find(|record| record.container_id == id).map(Exit::from);
+        self.hello
+            .containers
+            .iter()
+            .map(|state| KnownContainer {
+                container_id: state.container_id.clone(),
+                process: state.process,
+                exit: exit_of(&state.container_id),
+            })
+            .collect()
+    }
+
+    /// Events from now on. Exits that are known already come first, so that none is missed between two calls;
+    /// one may therefore come twice.
+    #[must_use]
+    pub fn subscribe(&self) -> UnboundedReceiver<Event> {
+        self.connection.subscribe()
+    }
+
+    /// Starts pause.
+    ///
+    /// # Errors
+    /// If a namespace or cgroup cannot be entered; it is not running then.
+    pub async fn start_pause(&self, spec: PauseSpec) -> Result<Process, Error> {
+        let what = self.what("starting pause");
+        let call = Call::StartPause(spec.into());
+        let answer = self.connection.call(what.clone(), call, Vec::new(), Some(CALL_DEADLINE)).await?;
+        started(what, answer)
+    }
+
+    /// Runs the runtime's `create`; returns the container's init, which waits for the runtime's `start`.
+    ///
+    /// # Errors
+    /// With the runtime's own words. Nothing of the container is left then but what the runtime's `delete --force`
+    /// removes: no process, no log file that was not there before.
+    pub async fn create(&self, request: CreateRequest) -> Result<Process, Error> {
+        let what = format!("creating container {}", request.container_id);
+        let deadline = request.deadline;
+        let context = request::context(&request.command, "create", &request.container_id, deadline);
+        let call = Call::Create(request.into());
+        let answer = self.connection.call(what.clone(), call, Vec::new(), Some(deadline + SLACK)).await;
+        started(what, answer.map_err(|e| context.explain(e))?)
+    }
+
+    /// Runs a process in a container and waits for its end. Without `tty` its output does not pass through the
+    /// monitor. If the daemon dies meanwhile, the process runs on, until its timeout at most.
+    ///
+    /// # Errors
+    /// If the runtime cannot start it: with the runtime's own words.
+    pub async fn exec(&self, request: ExecRequest, stdio: ExecStdio) -> Result<ExecExit, Error> {
+        let what = format!("exec {} in container {}", request.exec_id, request.container_id);
+        let deadline = request.timeout.map(|timeout| timeout + EXEC_RUNTIME_DEADLINE + SLACK);
+        let context =
+            request::context(&request.command, "exec", &request.container_id, EXEC_RUNTIME_DEADLINE);
+        let (call, fds) = request.into_call(stdio, EXEC_RUNTIME_DEADLINE);
+        let answer = self.connection.call(what.clone(), Call::Exec(call), fds, deadline).await;
+        match answer.map_err(|e| context.explain(e))? {
+            Answer::ExecEnded { code, timed_out } => Ok(ExecExit { code, timed_out }),
+            answer => Err(unexpected(what, &answer)),
+        }
+    }
+
+    /// Opens the log file anew; when this returns the new file is there and the old one gets no more writes.
+    ///
+    /// # Errors
+    /// [`Error::NotRunning`] if the container has exited.
+    pub async fn reopen_log(&self, container_id: &str) -> Result<(), Error> {
+        let what = format!("reopening the log of container {container_id}");
+        let call = Call::ReopenLog { container_id: container_id.to_owned() };
+        self.done(what, call, CALL_DEADLINE).await
+    }
+
+    /// The container was removed: its exit record and descriptors go. An unknown one is fine.
+    ///
+    /// # Errors
+    /// If the record cannot be removed.
+    pub async fn forget(&self, container_id: &str) -> Result<(), Error> {
+        let what = format!("forgetting container {container_id}");
+        let call = Call::Forget { container_id: container_id.to_owned() };
+        self.connection.forget_exit(container_id);
+        self.done(what, call, CALL_DEADLINE).await
+    }
+
+    /// Kills what is left of the pod, and ends the monitor. When this returns the process is gone, and its socket.
+    /// A monitor that is gone already is fine.
+    ///
+    /// # Errors
+    /// [`Error::TimedOut`] if something would not die.
+    pub async fn shutdown(&self) -> Result<(), Error> {
+        let what = self.what("ending the monitor");
+        self.connection.expect_the_end();
+        match self.done(what.clone(), Call::Shutdown, SLACK).await {
+            Ok(()) | Err(Error::MonitorLost { .. }) => {}
+            Err(e) => return Err(e),
+        }
+        spawn::wait_until_gone(self.process(), what, CALL_DEADLINE).await
+    }
+
+    async fn done(&self, what: String, call: Call, deadline: Duration) -> Result<(), Error> {
+        match self.connection.call(what.clone(), call, Vec::new(), Some(deadline)).await? {
+            Answer::Done => Ok(()),
+            answer => Err(unexpected(what, &answer)),
+        }
+    }
+
+    fn what(&self, doing: &str) -> String {
+        format!("{doing} in {}", self.pod_dir.display())
+    }
+}
+
+/// How a container ended, from its record: works with no monitor alive.
+///
+/// # Errors
+/// If there is a record that cannot be read.
+pub fn read_exit(pod_dir: &Path, container_id: &str) -> Result<Option<Exit>, Error> {
+    protocol::read_exit(pod_dir, container_id)
+        .map(|record| record.as_ref().map(Exit::from))
+        .map_err(Error::io(format!("reading the exit record of {container_id} in {}", pod_dir.display())))
+}
+
+fn started(what: String, answer: Answer) -> Result<Process, Error> {
+    match answer {
+        Answer::Started(process) => Ok(process),
+        answer => Err(unexpected(what, &answer)),
+    }
+}
+
+fn unexpected(what: String, answer: &Answer) -> Error {
+    Error::Monitor { what, message: format!("an answer to another question: {answer:?}") }
+}

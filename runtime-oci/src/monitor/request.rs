@@ -1,0 +1,196 @@
+//! What is asked of a monitor, and how its refusals read.
+
+use std::ffi::OsString;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use linkspan_monitor::protocol::{CreateCall, ExecCall, FailureKind, PauseCall, Text};
+
+use crate::Error;
+
+/// A monitor to start.
+#[derive(Clone, Debug)]
+pub struct MonitorSpec {
+    /// The `linkspan-monitor` binary.
+    pub binary: PathBuf,
+    /// `<run>/pods/<id>`: must exist; socket, exit records and `monitor.log` go there.
+    pub pod_dir: PathBuf,
+    pub sandbox_id: String,
+    /// `cgroup.procs` files of the groups to enter: outside the pod's memory limit and the daemon's service.
+    pub cgroup_procs: Vec<PathBuf>,
+    /// For the monitor alone; what it starts gets the daemon's own value back.
+    pub oom_score_adj: Option<i32>,
+    /// Longer lines are split in the log.
+    pub max_log_line_bytes: usize,
+}
+
+/// A pause to start.
+#[derive(Clone, Debug, Default)]
+pub struct PauseSpec {
+    /// Namespaces to join, as files.
+    pub network: Option<PathBuf>,
+    pub ipc: Option<PathBuf>,
+    pub uts: Option<PathBuf>,
+    /// Whether it is PID 1 of a new PID namespace.
+    pub new_pid: bool,
+    /// `cgroup.procs` files of the pod's groups.
+    pub cgroup_procs: Vec<PathBuf>,
+    pub oom_score_adj: Option<i32>,
+}
+
+/// A container to create.
+#[derive(Clone, Debug, Default)]
+pub struct CreateRequest {
+    pub container_id: String,
+    /// From [`crate::Runtime::create_command`].
+    pub command: Vec<OsString>,
+    /// The runtime's working directory.
+    pub bundle: PathBuf,
+    /// As in `command`.
+    pub pid_file: PathBuf,
+    /// As in `command`; removed once the runtime has ended well.
+    pub runtime_log: PathBuf,
+    /// CRI log; its directory is made (mode 0700) if missing. None: output is read and dropped.
+    pub log_path: Option<PathBuf>,
+    pub tty: bool,
+    pub stdin: bool,
+    pub stdin_once: bool,
+    /// With `tty`, as in `command`. Runtimes connect to it by this very name, which must fit 107 bytes: a name
+    /// relative to the bundle always does.
+    pub console_socket: Option<PathBuf>,
+    /// For the runtime; then it is killed with all that it left.
+    pub deadline: Duration,
+    /// Files that count OOM kills: `…/memory.oom_control` (v1) or `…/memory.events` (v2) of the container's group,
+    /// which need not exist yet.
+    pub oom_files: Vec<PathBuf>,
+}
+
+/// A process to run in a container.
+#[derive(Clone, Debug, Default)]
+pub struct ExecRequest {
+    pub container_id: String,
+    /// Unique in the pod while it runs.
+    pub exec_id: String,
+    /// From [`crate::Runtime::exec_command`].
+    pub command: Vec<OsString>,
+    /// The runtime's working directory.
+    pub bundle: PathBuf,
+    pub pid_file: PathBuf,
+    pub runtime_log: PathBuf,
+    pub tty: bool,
+    /// As in [`CreateRequest`].
+    pub console_socket: Option<PathBuf>,
+    /// Then its whole process tree is killed.
+    pub timeout: Option<Duration>,
+}
+
+/// What an exec'd process gets; without `tty` exactly these descriptors.
+#[derive(Debug)]
+pub struct ExecStdio {
+    /// None: `/dev/null`.
+    pub stdin: Option<OwnedFd>,
+    pub stdout: OwnedFd,
+    /// None: `/dev/null`; with `tty` it is not used.
+    pub stderr: Option<OwnedFd>,
+}
+
+impl From<PauseSpec> for PauseCall {
+    fn from(spec: PauseSpec) -> Self {
+        Self {
+            network: spec.network.map(Text::from),
+            ipc: spec.ipc.map(Text::from),
+            uts: spec.uts.map(Text::from),
+            new_pid: spec.new_pid,
+            cgroup_procs: texts(spec.cgroup_procs),
+            oom_score_adj: spec.oom_score_adj,
+        }
+    }
+}
+
+impl From<CreateRequest> for CreateCall {
+    fn from(request: CreateRequest) -> Self {
+        Self {
+            container_id: request.container_id,
+            command: texts(request.command),
+            cwd: request.bundle.into(),
+            pid_file: request.pid_file.into(),
+            runtime_log: request.runtime_log.into(),
+            log_path: request.log_path.map(Text::from),
+            tty: request.tty,
+            stdin: request.stdin,
+            stdin_once: request.stdin_once,
+            console_socket: request.console_socket.map(Text::from),
+            deadline_ms: milliseconds(request.deadline),
+            oom_files: texts(request.oom_files),
+        }
+    }
+}
+
+impl ExecRequest {
+    pub(super) fn into_call(self, stdio: ExecStdio, deadline: Duration) -> (ExecCall, Vec<OwnedFd>) {
+        let call = ExecCall {
+            container_id: self.container_id,
+            exec_id: self.exec_id,
+            command: texts(self.command),
+            cwd: self.bundle.into(),
+            pid_file: self.pid_file.into(),
+            runtime_log: self.runtime_log.into(),
+            tty: self.tty,
+            console_socket: self.console_socket.map(Text::from),
+            timeout_ms: self.timeout.map(milliseconds),
+            deadline_ms: milliseconds(deadline),
+            has_stdin: stdio.stdin.is_some(),
+            has_stdout: true,
+            has_stderr: stdio.stderr.is_some(),
+        };
+        let fds = stdio.stdin.into_iter().chain([stdio.stdout]).chain(stdio.stderr).collect();
+        (call, fds)
+    }
+}
+
+fn texts<T: Into<Text>>(values: Vec<T>) -> Vec<Text> {
+    values.into_iter().map(Into::into).collect()
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// What a runtime was asked for, to name it in an error.
+pub(super) struct Context {
+    runtime: PathBuf,
+    verb: &'static str,
+    id: String,
+    deadline: Duration,
+}
+
+pub(super) fn context(command: &[OsString], verb: &'static str, id: &str, deadline: Duration) -> Context {
+    let runtime = command.first().map(PathBuf::from).unwrap_or_default();
+    Context { runtime, verb, id: id.to_owned(), deadline }
+}
+
+impl Context {
+    /// Turns a refusal of the monitor into an error of the runtime it ran.
+    pub(super) fn explain(self, error: Error) -> Error {
+        let Error::MonitorRefused { what, kind, message } = error else { return error };
+        let runtime = name_of(&self.runtime);
+        match kind {
+            FailureKind::Runtime => Error::Runtime { runtime, verb: self.verb, id: self.id, message },
+            FailureKind::RuntimeMissing => {
+                Error::RuntimeMissing { path: self.runtime, source: std::io::Error::other(message) }
+            }
+            FailureKind::TimedOut => Error::TimedOut {
+                what: format!("{runtime} {} {}: {message}", self.verb, self.id),
+                after: self.deadline,
+            },
+            FailureKind::NoSuchContainer => Error::NoSuchContainer { runtime, id: self.id },
+            FailureKind::NotRunning => Error::NotRunning { id: self.id },
+            _ => Error::MonitorRefused { what, kind, message },
+        }
+    }
+}
+
+fn name_of(path: &Path) -> String {
+    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+}
