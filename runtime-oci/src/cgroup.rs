@@ -1,8 +1,24 @@
 //! Control groups: making, filling, reading and removing them, on cgroup v1, v2 and the mix of both.
+//!
+//! Paths are absolute below each hierarchy's root, `/kubepods/pod1`; the daemon's own group never enters into them.
 
+mod group;
+mod layout;
+mod limits;
 mod stats;
 
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use linkspan_config::CgroupDriver;
 use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+use crate::spec::Resources;
+
+use layout::Layout;
 
 pub use stats::{CgroupStats, Pressure, PressureData, Psi};
 
@@ -28,16 +44,173 @@ pub struct Support {
     pub hugetlb: bool,
 }
 
-/// The host's control groups.
+/// The host's control groups. Cheap to clone. Calls are short and blocking, but for those that wait: they are async.
 #[derive(Clone, Debug)]
 pub struct Cgroups {
-    mode: CgroupMode,
+    layout: Arc<Layout>,
+    support: Support,
 }
 
 impl Cgroups {
+    /// Looks at what is mounted.
+    ///
+    /// # Errors
+    /// [`Error::Unimplemented`] for the systemd driver; [`Error::Io`] if there is no cgroup file system.
+    pub fn detect(config: &linkspan_config::Cgroup) -> Result<Self, Error> {
+        match config.driver {
+            CgroupDriver::Cgroupfs => {}
+            CgroupDriver::Systemd => return Err(Error::Unimplemented("the systemd cgroup driver")),
+        }
+        let path = "/proc/self/mountinfo";
+        let mountinfo = fs::read_to_string(path).map_err(Error::io(format!("reading {path}")))?;
+        let layout = Layout::parse(&mountinfo).ok_or_else(|| Error::Io {
+            what: "looking for cgroups".to_owned(),
+            source: io::Error::new(io::ErrorKind::NotFound, "no cgroup file system is mounted"),
+        })?;
+        let support = layout.support();
+        Ok(Self { layout: Arc::new(layout), support })
+    }
+
     /// The host's arrangement.
     #[must_use]
     pub fn mode(&self) -> CgroupMode {
-        self.mode
+        self.layout.mode
+    }
+
+    /// What limits can be set here.
+    #[must_use]
+    pub fn support(&self) -> Support {
+        self.support
+    }
+
+    /// Makes the group, and those above it, in every hierarchy. `true` if it was not there before.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; what was made until then stays, [`Cgroups::remove`] takes it away.
+    pub fn create(&self, path: &str) -> Result<bool, Error> {
+        group::create(&self.layout, below_root(path)?)
+    }
+
+    /// Removes the group and those below it; waits up to two seconds for dying processes. Gone is fine. Cancelling
+    /// leaves what was not removed yet.
+    ///
+    /// # Errors
+    /// [`Error::CgroupBusy`] names the processes that are still in it.
+    pub async fn remove(&self, path: &str) -> Result<(), Error> {
+        group::remove(&self.layout, path, below_root(path)?).await
+    }
+
+    /// Moves a process, with all its threads, into the group in every hierarchy.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchCgroup`]; [`Error::Io`], also for a process that is gone.
+    pub fn add_process(&self, path: &str, pid: i32) -> Result<(), Error> {
+        let files = self.procs_files(path);
+        if files.is_empty() {
+            return Err(Error::NoSuchCgroup { path: path.to_owned() });
+        }
+        files.iter().try_for_each(|file| write(file, &pid.to_string()))
+    }
+
+    /// The files to which a process writes its number to enter the group; those that exist.
+    #[must_use]
+    pub fn procs_files(&self, path: &str) -> Vec<PathBuf> {
+        let Ok(path) = below_root(path) else { return Vec::new() };
+        let files = self.layout.dirs(path).map(|dir| dir.join(group::PROCS));
+        files.filter(|file| file.exists()).collect()
+    }
+
+    /// Processes in the group and below it. A group that is gone has none.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn pids(&self, path: &str) -> Result<Vec<i32>, Error> {
+        group::pids(&self.layout, below_root(path)?)
+    }
+
+    /// Kills every process in the group and below it, and waits up to ten seconds until they are gone. Our own
+    /// process is spared. On v1 the group may not fork meanwhile.
+    ///
+    /// # Errors
+    /// [`Error::CgroupBusy`] names those that would not go.
+    pub async fn kill_all(&self, path: &str) -> Result<(), Error> {
+        group::kill_all(&self.layout, path, below_root(path)?).await
+    }
+
+    /// What the group has used until now.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchCgroup`].
+    pub fn stats(&self, path: &str) -> Result<CgroupStats, Error> {
+        let below = self.existing(path)?;
+        Ok(stats::read(&self.layout, below))
+    }
+
+    /// How many processes of the group the kernel killed for want of memory.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchCgroup`].
+    pub fn oom_kills(&self, path: &str) -> Result<u64, Error> {
+        self.existing(path)?;
+        let counters = fs::read_to_string(self.oom_file(path)).unwrap_or_default();
+        Ok(stats::flat(&counters, "oom_kill").unwrap_or(0))
+    }
+
+    /// Where the line `oom_kill N` is found: a descriptor opened now can still be read when the last process dies.
+    #[must_use]
+    pub fn oom_file(&self, path: &str) -> PathBuf {
+        let file = if self.mode() == CgroupMode::V2 { "memory.events" } else { "memory.oom_control" };
+        self.layout.dir("memory", Path::new(path.trim_start_matches('/'))).unwrap_or_default().join(file)
+    }
+
+    /// The limits in force, in the words of a request: negative is unlimited, zero or empty is unknown.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchCgroup`].
+    pub fn limits(&self, path: &str) -> Result<Resources, Error> {
+        let below = self.existing(path)?;
+        Ok(limits::read(&self.layout, below))
+    }
+
+    /// Sets those limits that `resources` names; used for groups without a runtime, a pod's above all.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchCgroup`]; [`Error::Io`] names the file that would not take its value.
+    pub fn apply(&self, path: &str, resources: &Resources) -> Result<(), Error> {
+        let below = self.existing(path)?;
+        limits::apply(&self.layout, self.support, below, resources)
+    }
+
+    fn existing<'a>(&self, path: &'a str) -> Result<&'a Path, Error> {
+        let below = below_root(path)?;
+        match self.layout.dirs(below).any(|dir| dir.is_dir()) {
+            true => Ok(below),
+            false => Err(Error::NoSuchCgroup { path: path.to_owned() }),
+        }
     }
 }
+
+/// The path relative to a hierarchy's mount point; never the root group, which is not ours to change.
+fn below_root(path: &str) -> Result<&Path, Error> {
+    let below = path.strip_prefix('/').map(|below| below.trim_start_matches('/')).unwrap_or_default();
+    if below.is_empty() || below.split('/').any(|part| part == "..") {
+        return Err(Error::bad("cgroup", format!("{path:?} is not a clean absolute path below the root")));
+    }
+    Ok(Path::new(below))
+}
+
+fn write(file: &Path, value: &str) -> Result<(), Error> {
+    fs::write(file, value).map_err(Error::io(format!("writing {value:?} to {}", file.display())))
+}
+
+/// A file's first number; `None` if there is no such file or it says `max`.
+fn number(dir: &Path, file: &str) -> Option<u64> {
+    fs::read_to_string(dir.join(file)).ok()?.trim().parse().ok()
+}
+
+fn text(dir: &Path, file: &str) -> String {
+    fs::read_to_string(dir.join(file)).unwrap_or_default().trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests;

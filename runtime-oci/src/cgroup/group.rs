@@ -1,0 +1,225 @@
+//! Groups as directories, and the processes in them.
+
+use std::collections::HashSet;
+use std::fs;
+use std::io::{self, ErrorKind};
+use std::path::Path;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, getpid, kill_process};
+use tokio::time::{Instant, sleep};
+
+use super::layout::Layout;
+use super::{CgroupMode, text, write};
+use crate::error::Error;
+
+pub(super) const PROCS: &str = "cgroup.procs";
+
+/// What pods and containers are limited by, where the host has it.
+const V2_CONTROLLERS: [&str; 6] = ["cpu", "cpuset", "io", "memory", "pids", "hugetlb"];
+/// A dead process leaves its group a moment after it is reaped.
+const DRAIN: Duration = Duration::from_secs(2);
+/// Long enough for a process that dumps its memory to swap or core.
+const DEATH: Duration = Duration::from_secs(10);
+const LONGEST_PAUSE: Duration = Duration::from_millis(50);
+
+pub(super) fn create(layout: &Layout, below: &Path) -> Result<bool, Error> {
+    let mut made = false;
+    for tree in &layout.hierarchies {
+        made |= create_dirs(&tree.mount, below)?;
+        if tree.controllers.iter().any(|controller| controller == "cpuset") {
+            inherit_cpuset(&tree.mount, below)?;
+        }
+    }
+    if layout.mode == CgroupMode::V2 {
+        for tree in &layout.hierarchies {
+            delegate(&tree.mount, below);
+        }
+    }
+    Ok(made)
+}
+
+/// Like `mkdir -p`, but again from the top if someone removes an empty group above meanwhile.
+fn create_dirs(mount: &Path, below: &Path) -> Result<bool, Error> {
+    let dir = mount.join(below);
+    let what = || format!("making cgroup {}", dir.display());
+    for _ in 0..5 {
+        fs::create_dir_all(dir.parent().unwrap_or(mount)).map_err(Error::io(what()))?;
+        match fs::create_dir(&dir) {
+            Ok(()) => return Ok(true),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(false),
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(Error::io(what())(error)),
+        }
+    }
+    Err(Error::io(what())(ErrorKind::NotFound.into()))
+}
+
+/// A v1 cpuset without CPUs or memory nodes takes no process (cpusets(7)).
+fn inherit_cpuset(mount: &Path, below: &Path) -> Result<(), Error> {
+    let mut dir = mount.to_path_buf();
+    for part in below {
+        let parent = dir.clone();
+        dir.push(part);
+        for file in ["cpuset.cpus", "cpuset.mems"] {
+            let inherited = text(&parent, file);
+            if text(&dir, file).is_empty() && !inherited.is_empty() {
+                write(&dir.join(file), &inherited)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Controllers reach a v2 group only if every group above passes them on. One that cannot (it holds processes, or the
+/// host lacks the controller) costs that limit, not the pod.
+fn delegate(mount: &Path, below: &Path) {
+    let mut dir = mount.to_path_buf();
+    for part in below {
+        let there = text(&dir, "cgroup.controllers");
+        for controller in
+            V2_CONTROLLERS.iter().filter(|name| there.split_whitespace().any(|other| other == **name))
+        {
+            if let Err(error) = write(&dir.join("cgroup.subtree_control"), &format!("+{controller}")) {
+                tracing::debug!(%error, controller, "controller not passed on");
+            }
+        }
+        dir.push(part);
+    }
+}
+
+pub(super) async fn remove(layout: &Layout, path: &str, below: &Path) -> Result<(), Error> {
+    let deadline = Instant::now() + DRAIN;
+    let mut pause = Duration::from_millis(1);
+    loop {
+        let failed = layout.dirs(below).find_map(|dir| remove_tree(&dir).err().map(|error| (dir, error)));
+        match failed {
+            None => return Ok(()),
+            Some((_, error)) if is_busy(&error) && Instant::now() < deadline => {}
+            Some((_, error)) if is_busy(&error) => {
+                return Err(Error::CgroupBusy { path: path.to_owned(), pids: pids(layout, below)? });
+            }
+            Some((dir, error)) => return Err(Error::io(format!("removing cgroup {}", dir.display()))(error)),
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// Children first; what is gone meanwhile is fine.
+fn remove_tree(dir: &Path) -> io::Result<()> {
+    for child in child_groups(dir) {
+        remove_tree(&child)?;
+    }
+    match fs::remove_dir(dir) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        result => result,
+    }
+}
+
+/// A new group in the tree also makes it "not empty" for a moment.
+fn is_busy(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::ResourceBusy | ErrorKind::DirectoryNotEmpty)
+}
+
+fn child_groups(dir: &Path) -> Vec<std::path::PathBuf> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    entries
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .map(|entry| entry.path())
+        .collect()
+}
+
+pub(super) fn pids(layout: &Layout, below: &Path) -> Result<Vec<i32>, Error> {
+    // A process is in every hierarchy, but a runtime may leave one out: those that all of them fill come first.
+    let preferred =
+        ["pids", "memory", "devices", "freezer"].iter().filter_map(|name| layout.dir(name, below));
+    let Some(dir) = preferred.chain(layout.dirs(below)).find(|dir| dir.is_dir()) else {
+        return Ok(Vec::new());
+    };
+    let mut found = Vec::new();
+    collect_pids(&dir, &mut found)?;
+    Ok(found)
+}
+
+fn collect_pids(dir: &Path, found: &mut Vec<i32>) -> Result<(), Error> {
+    let file = dir.join(PROCS);
+    match fs::read_to_string(&file) {
+        Ok(procs) => found.extend(procs.lines().filter_map(|line| line.parse::<i32>().ok())),
+        // ENODEV: removed while we read it. EOPNOTSUPP: a threaded group, its processes are listed above.
+        Err(error)
+            if error.kind() == ErrorKind::NotFound
+                || matches!(error.raw_os_error(), Some(libc::ENODEV | libc::EOPNOTSUPP)) => {}
+        Err(error) => return Err(Error::io(format!("reading {}", file.display()))(error)),
+    }
+    child_groups(dir).iter().try_for_each(|child| collect_pids(child, found))
+}
+
+pub(super) async fn kill_all(layout: &Layout, path: &str, below: &Path) -> Result<(), Error> {
+    let no_forks = ForkBan::impose(layout, below);
+    let deadline = Instant::now() + DEATH;
+    let mut pause = Duration::from_millis(1);
+    let mut signalled = HashSet::new();
+    let own = getpid().as_raw_nonzero().get();
+    let result = loop {
+        if layout.mode == CgroupMode::V2 {
+            kill_v2(layout, below);
+        }
+        let mut left = pids(layout, below)?;
+        left.retain(|pid| *pid != own);
+        if left.is_empty() {
+            break Ok(());
+        }
+        if Instant::now() >= deadline {
+            break Err(Error::CgroupBusy { path: path.to_owned(), pids: left });
+        }
+        // Once each: a number that is seen again is the same process, still dying.
+        for pid in left.into_iter().filter(|pid| signalled.insert(*pid)) {
+            if let Some(pid) = Pid::from_raw(pid) {
+                let _ = kill_process(pid, Signal::KILL);
+            }
+        }
+        thaw(layout, below);
+        sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    };
+    no_forks.lift();
+    result
+}
+
+/// Kills the whole subtree at once, forks included; Linux 5.14.
+fn kill_v2(layout: &Layout, below: &Path) {
+    for dir in layout.dirs(below) {
+        let _ = fs::write(dir.join("cgroup.kill"), "1");
+    }
+}
+
+/// A frozen v1 group does not die until it is thawed.
+fn thaw(layout: &Layout, below: &Path) {
+    if let Some(dir) = layout.dir("freezer", below)
+        && text(&dir, "freezer.state") != "THAWED"
+    {
+        let _ = fs::write(dir.join("freezer.state"), "THAWED");
+    }
+}
+
+/// While it lasts, nothing in a v1 group can fork faster than we kill.
+struct ForkBan {
+    file: Option<std::path::PathBuf>,
+    before: String,
+}
+
+impl ForkBan {
+    fn impose(layout: &Layout, below: &Path) -> Self {
+        let dir = layout.dir("pids", below).filter(|_| layout.mode != CgroupMode::V2);
+        let before = dir.as_deref().map(|dir| text(dir, "pids.max")).unwrap_or_default();
+        let file = dir.map(|dir| dir.join("pids.max")).filter(|file| fs::write(file, "0").is_ok());
+        Self { file, before }
+    }
+
+    fn lift(self) {
+        if let Some(file) = self.file {
+            let _ = fs::write(file, self.before);
+        }
+    }
+}

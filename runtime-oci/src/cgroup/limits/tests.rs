@@ -1,0 +1,43 @@
+use super::super::layout::Hierarchy;
+use super::*;
+use std::fs;
+
+/// Applies to a group of plain files on v2, and returns the named file's content.
+fn applied(before: &[(&str, &str)], wanted: &Resources) -> (tempfile::TempDir, Layout) {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("g")).unwrap();
+    for (name, text) in before {
+        fs::write(dir.path().join("g").join(name), text).unwrap();
+    }
+    let hierarchies = vec![Hierarchy { mount: dir.path().to_owned(), controllers: Vec::new() }];
+    let layout = Layout { mode: CgroupMode::V2, hierarchies };
+    apply(&layout, Support { swap: true, hugetlb: true }, Path::new("g"), wanted).unwrap();
+    (dir, layout)
+}
+
+#[test]
+fn v2_limits_are_written_in_its_own_words_and_read_back() {
+    let wanted = Resources {
+        cpu_quota: 20_000,
+        cpu_shares: 1024,
+        memory_limit_bytes: 1 << 20,
+        memory_swap_limit_bytes: 3 << 20,
+        pids_limit: -1,
+        unified: [("memory.high".to_owned(), "77".to_owned())].into(),
+        ..Resources::default()
+    };
+    let (dir, layout) = applied(&[("cpu.max", "max 50000")], &wanted);
+    let file = |name: &str| fs::read_to_string(dir.path().join("g").join(name)).unwrap();
+    assert_eq!((file("cpu.max").as_str(), file("cpu.weight").as_str()), ("20000 50000", "39"));
+    assert_eq!((file("memory.swap.max").as_str(), file("pids.max").as_str()), ("2097152", "max"));
+    assert_eq!(file("memory.high"), "77");
+    let back = read(&layout, Path::new("g"));
+    assert_eq!((back.cpu_quota, back.cpu_period, back.pids_limit), (20_000, 50_000, -1));
+    assert_eq!((back.memory_limit_bytes, back.memory_swap_limit_bytes), (1 << 20, 3 << 20));
+}
+
+#[test]
+fn weights_and_shares_meet_at_both_ends() {
+    assert_eq!((weight_of_shares(2), weight_of_shares(1024), weight_of_shares(1 << 30)), (1, 39, 10_000));
+    assert_eq!((shares_of_weight(1), shares_of_weight(10_000)), (2, 262_144));
+}
