@@ -22,13 +22,6 @@ unit:
 deny:
     cargo deny check
 
-# Pod start, teardown, exec, list, stats, logs, pull, memory, against our daemon.
-bench *args: build
-    contrib/bench {{args}}
-
-# The same beside containerd, built from its Go module, in one run.
-bench-peers *args: build
-    contrib/bench --peers {{args}}
 
 # Build, run a real pod, show its log and an exec, clean up.
 quickstart:
