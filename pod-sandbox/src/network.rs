@@ -1,61 +1,152 @@
 //! A pod's network: CNI plugins, or the built-in bridge.
 
 mod attachment;
+mod bandwidth;
+mod cni;
 mod error;
+mod locks;
 pub(crate) mod netlink;
 
 use std::sync::Arc;
 
+use serde_json::Value;
+use tokio::sync::oneshot;
+
 pub use attachment::{Attachment, DnsConfig, INTERFACE, NetworkStatus, PortMapping, Protocol, Readiness};
 pub use error::Error;
 
-/// The network of the node's pods.
+use cni::Cni;
+use locks::NamedLocks;
+
+/// The network of the node's pods. Clones are the same network.
 #[derive(Clone, Debug)]
 pub struct Network {
-    inner: Arc<linkspan_config::Network>,
+    inner: Arc<Inner>,
 }
 
-const NOT_YET: Error = Error::Unimplemented { what: "the network" };
+#[derive(Debug)]
+struct Inner {
+    backend: Backend,
+    locks: NamedLocks,
+}
+
+#[derive(Debug)]
+enum Backend {
+    Cni(Cni),
+}
+
+/// Leave to attach a pod.
+#[derive(Debug)]
+enum Ticket {
+    Cni(cni::Ticket),
+}
 
 impl Network {
-    /// Starts to watch the configuration.
+    /// Starts to follow the configuration. Must be called inside a tokio runtime.
     pub async fn open(config: &linkspan_config::Network) -> Result<Self, Error> {
-        Ok(Self { inner: Arc::new(config.clone()) })
+        let backend = Backend::Cni(Cni::open(config).await?);
+        Ok(Self { inner: Arc::new(Inner { backend, locks: NamedLocks::default() }) })
     }
 
-    /// A snapshot; never waits.
+    /// CRI condition `NetworkReady`: a snapshot, never waits.
     pub fn readiness(&self) -> Readiness {
-        Readiness::not_ready("the network is not implemented")
+        match &self.inner.backend {
+            Backend::Cni(cni) => cni.readiness(),
+        }
     }
 
-    /// CNI ADD. Waits for a configuration until the deadline. A caller that leaves early gets the
-    /// attachment undone.
-    pub async fn attach(&self, _attachment: &Attachment) -> Result<NetworkStatus, Error> {
-        Err(NOT_YET)
+    /// CNI ADD. Waits until the network is ready, all within `add_timeout`.
+    ///
+    /// Once begun, ADD runs to its end; if the caller has left by then, it is undone.
+    pub async fn attach(&self, attachment: &Attachment) -> Result<NetworkStatus, Error> {
+        let ticket = match &self.inner.backend {
+            Backend::Cni(cni) => Ticket::Cni(cni.wait_ready().await?),
+        };
+        let (inner, a) = (self.inner.clone(), attachment.clone());
+        let (answer, attached) = oneshot::channel();
+        tokio::spawn(async move {
+            let _lock = inner.locks.lock(&a.sandbox_id).await;
+            let result = inner.attach(ticket, &a).await;
+            if let Err(Ok(_)) = answer.send(result) {
+                tracing::info!(sandbox_id = a.sandbox_id, "attached for a caller that has left: undone");
+                if let Err(error) = inner.detach(&a).await {
+                    tracing::warn!(sandbox_id = a.sandbox_id, %error, "undoing an abandoned attachment");
+                }
+            }
+        });
+        attached.await.unwrap_or_else(|_| Err(lost("attach", attachment)))
     }
 
-    /// CNI DEL. Succeeds for what is not attached; the namespace may be gone.
-    pub async fn detach(&self, _attachment: &Attachment) -> Result<(), Error> {
-        Err(NOT_YET)
+    /// CNI DEL. Succeeds for what is not attached; the namespace may be gone. Runs to its end even
+    /// if the caller leaves.
+    pub async fn detach(&self, attachment: &Attachment) -> Result<(), Error> {
+        let (inner, a) = (self.inner.clone(), attachment.clone());
+        let task = tokio::spawn(async move {
+            let _lock = inner.locks.lock(&a.sandbox_id).await;
+            inner.detach(&a).await
+        });
+        task.await.unwrap_or_else(|_| Err(lost("detach", attachment)))
     }
 
-    /// CNI CHECK.
-    pub async fn check(&self, _attachment: &Attachment) -> Result<(), Error> {
-        Err(NOT_YET)
+    /// CNI CHECK. Cancelling is safe.
+    pub async fn check(&self, attachment: &Attachment) -> Result<(), Error> {
+        let _lock = self.inner.locks.lock(&attachment.sandbox_id).await;
+        match &self.inner.backend {
+            Backend::Cni(cni) => cni.check(attachment).await,
+        }
     }
 
-    /// Removes what belongs to no attachment in `valid`.
-    pub async fn gc(&self, _valid: &[Attachment]) -> Result<(), Error> {
-        Err(NOT_YET)
+    /// Collects what belongs to none of the attachments: for the daemon's start, before the first
+    /// attach. Runs to its end even if the caller leaves.
+    pub async fn gc(&self, valid: &[Attachment]) -> Result<(), Error> {
+        let (inner, valid) = (self.inner.clone(), valid.to_vec());
+        let task = tokio::spawn(async move {
+            match &inner.backend {
+                Backend::Cni(cni) => cni.gc(&valid).await,
+            }
+        });
+        task.await.unwrap_or_else(|_| Err(Error::Lost { what: "gc".to_owned() }))
+    }
+
+    /// The node's pod ranges (CRI UpdateRuntimeConfig): one or two CIDRs, separated by a comma.
+    /// Plugins with the `ipRanges` capability are told.
+    pub fn set_pod_cidr(&self, cidrs: &str) {
+        let cidrs = cidrs.split(',').map(str::trim).filter(|cidr| !cidr.is_empty()).map(str::to_owned);
+        match &self.inner.backend {
+            Backend::Cni(cni) => cni.set_pod_cidrs(cidrs.collect()),
+        }
     }
 
     /// For Status(verbose).
-    pub fn verbose(&self) -> serde_json::Value {
-        serde_json::json!({ "conf_dir": self.inner.conf_dir })
+    pub fn verbose(&self) -> Value {
+        match &self.inner.backend {
+            Backend::Cni(cni) => cni.verbose(),
+        }
     }
 
-    /// Leaves nothing behind on the host if no pod is attached.
+    /// At the daemon's end: leaves nothing on the host if no pod is attached. Pods that run keep
+    /// their network.
     pub async fn shutdown(&self) -> Result<(), Error> {
-        Ok(())
+        match &self.inner.backend {
+            Backend::Cni(_) => Ok(()),
+        }
     }
+}
+
+impl Inner {
+    async fn attach(&self, ticket: Ticket, a: &Attachment) -> Result<NetworkStatus, Error> {
+        match (&self.backend, ticket) {
+            (Backend::Cni(cni), Ticket::Cni(ticket)) => cni.attach(ticket, a).await,
+        }
+    }
+
+    async fn detach(&self, a: &Attachment) -> Result<(), Error> {
+        match &self.backend {
+            Backend::Cni(cni) => cni.detach(a).await,
+        }
+    }
+}
+
+fn lost(what: &str, a: &Attachment) -> Error {
+    Error::Lost { what: format!("{what} of {}", a.sandbox_id) }
 }

@@ -1,0 +1,250 @@
+//! A CNI client: networks from a configuration directory, made by plugins.
+//!
+//! ```text
+//! attach:  cache entry ─ ADD… ─ cache entry with result        (ADD fails: DEL of the whole list)
+//! detach:  cached configuration and result ─ DEL… in reverse ─ no cache entry
+//! ```
+
+mod cache;
+mod capability;
+mod chain;
+mod conf;
+mod follow;
+mod plugin;
+mod result;
+#[cfg(test)]
+mod tests;
+mod version;
+mod watch;
+
+use std::path::Path;
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::sync::watch::Receiver;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::{Attachment, Error, NetworkStatus, Readiness};
+use cache::{Cache, Entry};
+use chain::{Chain, live_netns};
+use conf::NetworkList;
+use follow::{Follower, Snapshot};
+use plugin::{Plugins, Subject};
+use watch::DirWatch;
+
+/// How long the start waits for a first answer.
+const FIRST_LOOK: Duration = Duration::from_secs(1);
+
+/// The CNI client.
+#[derive(Debug)]
+pub(crate) struct Cni {
+    plugins: Plugins,
+    cache: Cache,
+    snapshot: Receiver<Arc<Snapshot>>,
+    pod_cidrs: RwLock<Vec<String>>,
+    add_timeout: Duration,
+    del_timeout: Duration,
+}
+
+/// A configuration that an attachment may be made with, and the time left for it.
+#[derive(Clone, Debug)]
+pub(crate) struct Ticket {
+    list: Arc<NetworkList>,
+    budget: Duration,
+}
+
+impl Cni {
+    /// Reads the configuration once and follows it from then on, until this value is dropped.
+    pub(crate) async fn open(config: &linkspan_config::Network) -> Result<Self, Error> {
+        let watch = DirWatch::new(&config.conf_dir)
+            .map_err(Error::io("watching cni configuration", &config.conf_dir))?;
+        let plugins = Plugins::new(&config.bin_dirs);
+        let (sender, snapshot) = tokio::sync::watch::channel(Arc::new(Snapshot::unknown()));
+        let follower = Follower {
+            conf_dir: config.conf_dir.clone(),
+            plugins: plugins.clone(),
+            budget: config.del_timeout,
+            snapshot: sender,
+        };
+        // A plugin that hangs in STATUS must not keep the daemon from starting.
+        let _ = timeout(FIRST_LOOK, follower.look()).await;
+        tokio::spawn(follower.run(watch));
+        Ok(Self {
+            plugins,
+            cache: Cache::new(&config.cache_dir),
+            snapshot,
+            pod_cidrs: RwLock::default(),
+            add_timeout: config.add_timeout,
+            del_timeout: config.del_timeout,
+        })
+    }
+
+    pub(crate) fn readiness(&self) -> Readiness {
+        self.snapshot.borrow().readiness.clone()
+    }
+
+    pub(crate) fn verbose(&self) -> Value {
+        let snapshot = self.snapshot.borrow();
+        json!({
+            "network": snapshot.list.as_ref().map(|list| &list.name),
+            "file": snapshot.list.as_ref().map(|list| &list.source),
+            "config": snapshot.list.as_ref().map(|list| list.to_json()),
+            "rejected": snapshot.rejected,
+        })
+    }
+
+    pub(crate) fn set_pod_cidrs(&self, cidrs: Vec<String>) {
+        // A lock that a panic left behind still holds a good list.
+        *self.pod_cidrs.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = cidrs;
+    }
+
+    /// Waits until the network is ready, at most for the time of an ADD. Cancelling is safe.
+    pub(crate) async fn wait_ready(&self) -> Result<Ticket, Error> {
+        let start = Instant::now();
+        let deadline = start + self.add_timeout;
+        let mut snapshot = self.snapshot.clone();
+        let ready = snapshot.wait_for(|now| now.readiness == Readiness::Ready && now.list.is_some());
+        let list = match timeout_at(deadline, ready).await {
+            Ok(Ok(now)) => now.list.clone(),
+            _ => None,
+        };
+        match list {
+            Some(list) => Ok(Ticket { list, budget: deadline - Instant::now() }),
+            None => {
+                let message = match self.readiness() {
+                    Readiness::NotReady { message, .. } => message,
+                    Readiness::Ready => String::new(),
+                };
+                Err(Error::NotReady { waited: start.elapsed(), message })
+            }
+        }
+    }
+
+    /// ADD. If it fails, what was done of it is taken back.
+    pub(crate) async fn attach(&self, ticket: Ticket, a: &Attachment) -> Result<NetworkStatus, Error> {
+        if !conf::is_valid_name(&a.sandbox_id) {
+            let message = format!("sandbox ID {:?} cannot be a cni container ID", a.sandbox_id);
+            return Err(Error::BadRequest { pod: a.pod_name.clone(), message });
+        }
+        let cidrs = self.pod_cidrs.read().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
+        let mut entry = Entry::new(&ticket.list.name, &a.sandbox_id, &ticket.list.to_json());
+        entry.netns = a.netns.to_string_lossy().into_owned();
+        entry.cni_args = capability::cni_args(a);
+        entry.capability_args = capability::arguments(a, &cidrs)?;
+        // Written first, so that a crash during ADD is followed by a DEL of this very list.
+        self.cache.store(&entry).await?;
+        let added = self.add(&ticket, &mut entry).await;
+        if added.is_err() {
+            match self.del(&ticket.list, &entry, self.del_timeout).await {
+                Ok(()) => self.cache.remove(&entry).await?,
+                Err(error) => {
+                    tracing::warn!(sandbox_id = a.sandbox_id, %error, "cni DEL after a failed ADD failed");
+                }
+            }
+        }
+        added
+    }
+
+    async fn add(&self, ticket: &Ticket, entry: &mut Entry) -> Result<NetworkStatus, Error> {
+        let chain = Chain::new(&self.plugins, &ticket.list, ticket.budget);
+        let result = chain.add(&subject(entry), &entry.capability_args).await?;
+        let bad = |message: String| Error::BadConfig { path: ticket.list.source.clone(), message };
+        let ips = result::addresses(&result).map_err(bad)?;
+        entry.result = Some(result.clone());
+        if ips.is_empty() {
+            return Err(bad(format!("network {:?} gave the pod no address", ticket.list.name)));
+        }
+        self.cache.store(entry).await?;
+        Ok(NetworkStatus { ips, network: ticket.list.name.clone(), result: Value::Object(result) })
+    }
+
+    /// DEL, with the cached configuration; without one, with the present one.
+    pub(crate) async fn detach(&self, a: &Attachment) -> Result<(), Error> {
+        let entries = self.cache.of_container(&a.sandbox_id).await?;
+        if entries.is_empty() {
+            let Some(list) = self.snapshot.borrow().list.clone() else { return Ok(()) };
+            let mut entry = Entry::new(&list.name, &a.sandbox_id, &Value::Null);
+            entry.netns = a.netns.to_string_lossy().into_owned();
+            entry.cni_args = capability::cni_args(a);
+            entry.capability_args = capability::arguments(a, &[]).unwrap_or_default();
+            return self.del(&list, &entry, self.del_timeout).await;
+        }
+        let mut outcome = Ok(());
+        for entry in entries {
+            outcome = outcome.and(self.detach_entry(&entry).await);
+        }
+        outcome
+    }
+
+    async fn detach_entry(&self, entry: &Entry) -> Result<(), Error> {
+        let present = self.snapshot.borrow().list.clone();
+        match (cached_list(entry), present) {
+            (Ok(list), _) => self.del(&list, entry, self.del_timeout).await?,
+            (Err(error), Some(list)) if list.name == entry.network_name => {
+                tracing::warn!(sandbox_id = entry.container_id, %error, "cached cni configuration is unreadable");
+                self.del(&list, entry, self.del_timeout).await?;
+            }
+            // Nothing is left to try: the pod must be removable.
+            (Err(error), _) => {
+                tracing::error!(sandbox_id = entry.container_id, %error, "cni DEL is given up");
+            }
+        }
+        self.cache.remove(entry).await
+    }
+
+    async fn del(&self, list: &NetworkList, entry: &Entry, budget: Duration) -> Result<(), Error> {
+        let chain = Chain::new(&self.plugins, list, budget);
+        chain.del(&subject(entry), &entry.capability_args, entry.result.as_ref()).await
+    }
+
+    /// CHECK, with the cached configuration and result.
+    pub(crate) async fn check(&self, a: &Attachment) -> Result<(), Error> {
+        let entries = self.cache.of_container(&a.sandbox_id).await?;
+        let Some((entry, result)) = entries.iter().find_map(|e| Some((e, e.result.as_ref()?))) else {
+            let message = "is not attached to any network".to_owned();
+            return Err(Error::BadRequest { pod: a.pod_name.clone(), message });
+        };
+        let list = cached_list(entry)?;
+        let chain = Chain::new(&self.plugins, &list, self.del_timeout);
+        chain.check(&subject(entry), &entry.capability_args, result).await
+    }
+
+    /// DEL for the present network's cached attachments that are not in `valid`, then GC.
+    /// Whatever fails, the rest is done; the first error is returned.
+    pub(crate) async fn gc(&self, valid: &[Attachment]) -> Result<(), Error> {
+        let Some(list) = self.snapshot.borrow().list.clone() else { return Ok(()) };
+        if list.disable_gc {
+            return Ok(());
+        }
+        let valid: Vec<&str> = valid.iter().map(|a| a.sandbox_id.as_str()).collect();
+        let mut outcome = Ok(());
+        for entry in self.cache.of_network(&list.name).await? {
+            if !valid.contains(&entry.container_id.as_str()) {
+                tracing::info!(sandbox_id = entry.container_id, "cni attachment without a pod is collected");
+                outcome = outcome.and(self.detach_entry(&entry).await);
+            }
+        }
+        outcome.and(Chain::new(&self.plugins, &list, self.del_timeout).gc(&valid).await)
+    }
+}
+
+/// The list that an attachment was made with, in the version of its result.
+fn cached_list(entry: &Entry) -> Result<NetworkList, Error> {
+    let source = Path::new("(cached)").join(&entry.container_id);
+    let bad = |message| Error::BadConfig { path: source.clone(), message };
+    let mut list = NetworkList::from_list(&entry.config, &source).map_err(bad)?;
+    if let Some(result) = &entry.result {
+        list.version = result::version(result, list.version).map_err(bad)?;
+    }
+    Ok(list)
+}
+
+fn subject(entry: &Entry) -> Subject {
+    let args: Vec<String> = entry.cni_args.iter().map(|[key, value]| format!("{key}={value}")).collect();
+    Subject {
+        container_id: entry.container_id.clone(),
+        netns: live_netns(Path::new(&entry.netns)),
+        args: args.join(";"),
+    }
+}

@@ -1,0 +1,6 @@
+//! The client against scripted plugins. No root needed: nothing here touches a real network.
+
+mod fixture;
+mod formats;
+mod readiness;
+mod verbs;
