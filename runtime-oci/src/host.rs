@@ -1,4 +1,6 @@
-//! Facts about this process and its host that a spec depends on. Reads only.
+//! Facts about this process and its host that a spec depends on.
+
+mod sys;
 
 use std::fs;
 use std::io;
@@ -119,6 +121,15 @@ pub fn device(host_path: &Path, container_path: &Path, permissions: &str) -> Res
         permissions.clone_into(&mut device.permissions);
     }
     Ok(found)
+}
+
+/// Marks every file but stdin, stdout and stderr as closed on exec: what the daemon's own parent left open must not
+/// reach runtimes, let alone containers. For the daemon's first steps, before anything is opened on purpose.
+///
+/// # Errors
+/// [`Error::Io`] on a kernel without `close_range` (before 5.11).
+pub fn keep_files_from_children() -> Result<(), Error> {
+    sys::close_on_exec_from(3).map_err(Error::io("marking inherited files as closed on exec"))
 }
 
 /// Major and minor number of the running kernel.

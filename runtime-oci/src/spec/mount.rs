@@ -37,7 +37,7 @@ pub(super) fn rootfs_propagation(input: &SpecInput) -> Option<String> {
 
 fn is_taken(default: &Path, taken: &HashSet<&Path>) -> bool {
     let below_taken = |top: &&str| default.starts_with(top) && taken.contains(Path::new(top));
-    taken.contains(default) || SUBTREES.iter().any(|top| below_taken(top))
+    taken.contains(default) || SUBTREES.iter().any(below_taken)
 }
 
 /// runtime-spec, config-linux.md, "Default Filesystems", and what Kubernetes adds to them.

@@ -1,0 +1,151 @@
+//! What a runtime's binary can do (runtime-spec, `features.md`).
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::call;
+use crate::error::Error;
+
+/// The newest version whose rules our specs follow.
+const NEWEST: (u64, u64, u64) = (1, 3, 0);
+/// What every runtime of the last years takes; crun 1.8, which has no `features`, refuses anything above 1.1.0.
+const WITHOUT_FEATURES: &str = "1.0.2";
+
+/// What a runtime's binary can do. A runtime without the `features` command can do nothing but the common.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Features {
+    /// Spec version to claim: the highest that the runtime takes and that we follow.
+    pub oci_version: String,
+    /// Mount options it knows; empty if it does not say.
+    pub mount_options: Vec<String>,
+    /// Namespaces it knows, `user` among them or not.
+    pub namespaces: Vec<String>,
+    /// It maps the owners of mounted files into a user namespace.
+    pub idmapped_mounts: bool,
+    pub seccomp: bool,
+    pub apparmor: bool,
+    pub selinux: bool,
+}
+
+impl Features {
+    /// Knows the mount option `rro` (CRI `RuntimeHandlerFeatures.recursive_read_only_mounts`).
+    #[must_use]
+    pub fn recursive_read_only(&self) -> bool {
+        self.mount_options.iter().any(|option| option == "rro")
+    }
+
+    /// Makes pods with user namespaces whose volumes keep their owners (CRI `user_namespaces`).
+    #[must_use]
+    pub fn user_namespaces(&self) -> bool {
+        self.idmapped_mounts && self.namespaces.iter().any(|name| name == "user")
+    }
+}
+
+impl Default for Features {
+    fn default() -> Self {
+        Self {
+            oci_version: WITHOUT_FEATURES.to_owned(),
+            mount_options: Vec::new(),
+            namespaces: Vec::new(),
+            idmapped_mounts: false,
+            // Nobody builds without it, and what is missing shows at the first create.
+            seccomp: true,
+            apparmor: false,
+            selinux: false,
+        }
+    }
+}
+
+/// The last answer, and the file it was true of.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Cache(Arc<Mutex<Option<(FileIdentity, Features)>>>);
+
+/// Device, inode, and time of modification in seconds and nanoseconds: an upgrade changes one of them.
+type FileIdentity = (u64, u64, i64, i64);
+
+impl Cache {
+    pub(super) async fn get(&self, binary: &Path, deadline: Duration) -> Result<Features, Error> {
+        let metadata = fs::metadata(binary)
+            .map_err(|source| Error::RuntimeMissing { path: binary.to_owned(), source })?;
+        let identity = (metadata.dev(), metadata.ino(), metadata.mtime(), metadata.mtime_nsec());
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some((of, features)) = known
+            && of == identity
+        {
+            return Ok(features);
+        }
+        let command = [binary.as_os_str().to_owned(), "features".into()];
+        let outcome = call::run(&command, None, deadline, &format!("{} features", binary.display())).await?;
+        let features = parse(if outcome.success { &outcome.stdout } else { b"" });
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((identity, features.clone()));
+        Ok(features)
+    }
+}
+
+/// The parts that we look at; everything else may change.
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Answer {
+    oci_version_max: String,
+    mount_options: Option<Vec<String>>,
+    linux: Option<Linux>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Linux {
+    namespaces: Option<Vec<String>>,
+    seccomp: Option<Switch>,
+    apparmor: Option<Switch>,
+    selinux: Option<Switch>,
+    mount_extensions: Option<MountExtensions>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct MountExtensions {
+    idmap: Option<Switch>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Switch {
+    enabled: Option<bool>,
+}
+
+/// Anything but an answer counts as a runtime without the command.
+fn parse(json: &[u8]) -> Features {
+    let Ok(answer) = serde_json::from_slice::<Answer>(json) else { return Features::default() };
+    let linux = answer.linux.unwrap_or_default();
+    let on = |switch: Option<Switch>| switch.and_then(|switch| switch.enabled).unwrap_or(false);
+    Features {
+        oci_version: version(&answer.oci_version_max),
+        mount_options: answer.mount_options.unwrap_or_default(),
+        namespaces: linux.namespaces.unwrap_or_default(),
+        idmapped_mounts: on(linux.mount_extensions.and_then(|extensions| extensions.idmap)),
+        seccomp: on(linux.seccomp),
+        apparmor: on(linux.apparmor),
+        selinux: on(linux.selinux),
+    }
+}
+
+/// Without a suffix: runc 1.1 says `1.0.2-dev`, and other runtimes would not take that from us.
+fn version(max: &str) -> String {
+    let numbers: Option<Vec<u64>> =
+        max.split('-').next().unwrap_or_default().split('.').map(|part| part.parse().ok()).collect();
+    match numbers.as_deref() {
+        Some(&[major, minor, patch]) => {
+            let (major, minor, patch) = (major, minor, patch).min(NEWEST);
+            format!("{major}.{minor}.{patch}")
+        }
+        _ => WITHOUT_FEATURES.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

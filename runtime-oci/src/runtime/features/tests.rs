@@ -1,0 +1,31 @@
+use super::*;
+
+fn check(max: &str, expected: &str) {
+    let json = format!(r#"{{"ociVersionMin":"1.0.0","ociVersionMax":"{max}","future":1}}"#);
+    assert_eq!(parse(json.as_bytes()).oci_version, expected);
+}
+
+#[test]
+fn the_version_is_what_the_runtime_takes_and_we_follow() {
+    check("1.0.2-dev", "1.0.2");
+    check("1.1.0", "1.1.0");
+    check("1.10.1", "1.3.0");
+    check("2.0.0", "1.3.0");
+    check("nonsense", "1.0.2");
+}
+
+#[test]
+fn a_runtime_without_the_command_can_do_the_common() {
+    assert_eq!(parse(b"No help topic for 'features'"), Features::default());
+    assert!(!Features::default().recursive_read_only() && !Features::default().user_namespaces());
+}
+
+#[test]
+fn abilities_are_read_from_the_answer() {
+    let features = parse(
+        br#"{"ociVersionMax":"1.2.0","mountOptions":["ro","rro"],"linux":{"namespaces":["user","pid"],
+        "seccomp":{"enabled":true},"selinux":null,"mountExtensions":{"idmap":{"enabled":true}}}}"#,
+    );
+    assert!(features.recursive_read_only() && features.user_namespaces() && features.seccomp);
+    assert!(!features.selinux && !features.apparmor);
+}

@@ -1,0 +1,91 @@
+//! The runtime's own words, out of its log file and its stderr.
+
+use serde::Deserialize;
+
+/// Longer messages tell no more, and end up in a status that somebody reads.
+const MAX_BYTES: usize = 2048;
+
+#[derive(Deserialize)]
+struct LogLine {
+    #[serde(default)]
+    level: String,
+    #[serde(default)]
+    msg: String,
+}
+
+/// What the runtime says went wrong: the errors of its log (JSON lines, logfmt or plain), else of its stderr.
+#[must_use]
+pub fn words(log: &str, stderr: &str) -> String {
+    let found = [log, stderr].into_iter().map(errors).find(|text| !text.is_empty());
+    let mut text = found.unwrap_or_else(|| "it failed without a word".to_owned());
+    if text.len() > MAX_BYTES {
+        text.truncate(text.floor_char_boundary(MAX_BYTES));
+        text.push('…');
+    }
+    text
+}
+
+/// Whether the message is how runc, crun or youki say that they do not know the container.
+pub(super) fn means_no_such_container(message: &str) -> bool {
+    let message = message.to_lowercase();
+    message.contains("container") && message.contains("does not exist")
+        || message.contains("error opening file") && message.contains("/status`: no such file")
+}
+
+fn errors(text: &str) -> String {
+    let mut lines: Vec<(bool, String)> = text.lines().filter_map(parse).collect();
+    if lines.iter().any(|(is_error, _)| *is_error) {
+        lines.retain(|(is_error, _)| *is_error);
+    }
+    let mut messages: Vec<String> = lines.into_iter().map(|(_, message)| message).collect();
+    // runc writes the same error to its log and, through its caller, once more.
+    messages.dedup();
+    messages.join("; ")
+}
+
+/// A line's message, and whether it is an error.
+fn parse(line: &str) -> Option<(bool, String)> {
+    let line = line.trim();
+    if line.is_empty() {
+        return None;
+    }
+    if let Ok(LogLine { level, msg }) = serde_json::from_str(line) {
+        let message = msg.trim().to_owned();
+        return (!message.is_empty()).then_some((is_error(&level), message));
+    }
+    match (logfmt(line, "level="), logfmt(line, "msg=")) {
+        (Some(level), Some(message)) => Some((is_error(&level), message)),
+        // crun and panics speak plainly; that they speak at all is an error.
+        _ => Some((true, line.to_owned())),
+    }
+}
+
+fn is_error(level: &str) -> bool {
+    matches!(level.to_ascii_lowercase().as_str(), "error" | "fatal" | "panic")
+}
+
+/// The value behind `key`, in quotes as logrus writes them or bare.
+fn logfmt(line: &str, key: &str) -> Option<String> {
+    let start =
+        line.find(&format!(" {key}")).map(|at| at + 1).or_else(|| line.starts_with(key).then_some(0))?;
+    let value = &line[start + key.len()..];
+    let Some(quoted) = value.strip_prefix('"') else {
+        return value.split_whitespace().next().map(str::to_owned);
+    };
+    let mut text = String::new();
+    let mut letters = quoted.chars();
+    while let Some(letter) = letters.next() {
+        match letter {
+            '"' => return Some(text),
+            '\\' => match letters.next()? {
+                'n' => text.push(' '),
+                other => text.push(other),
+            },
+            letter => text.push(letter),
+        }
+    }
+    Some(text)
+}
+
+#[cfg(test)]
+mod tests;
