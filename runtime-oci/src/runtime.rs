@@ -140,7 +140,7 @@ impl Runtime {
     /// # Errors
     /// [`Error::Runtime`] in the runtime's words, [`Error::NoSuchContainer`], [`Error::TimedOut`].
     pub async fn start(&self, id: &str) -> Result<(), Error> {
-        self.run("start", id, &[id.as_ref()], None).await.map(drop)
+        self.run("start", id, &[id], None).await.map(drop)
     }
 
     /// Removes what the runtime keeps about the container; `force` kills it first. Gone is fine.

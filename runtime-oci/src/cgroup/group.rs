@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::fs;
 use std::io::{self, ErrorKind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, getpid, kill_process};
@@ -92,7 +92,8 @@ pub(super) async fn remove(layout: &Layout, path: &str, below: &Path) -> Result<
     let deadline = Instant::now() + DRAIN;
     let mut pause = Duration::from_millis(1);
     loop {
-        let failed = layout.dirs(below).find_map(|dir| remove_tree(&dir).err().map(|error| (dir, error)));
+        let mut everywhere = layout.dirs(below).chain(layout.unified.iter().map(|mount| mount.join(below)));
+        let failed = everywhere.find_map(|dir| remove_tree(&dir).err().map(|error| (dir, error)));
         match failed {
             None => return Ok(()),
             Some((_, error)) if is_busy(&error) && Instant::now() < deadline => {}
@@ -122,7 +123,7 @@ fn is_busy(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::ResourceBusy | ErrorKind::DirectoryNotEmpty)
 }
 
-fn child_groups(dir: &Path) -> Vec<std::path::PathBuf> {
+fn child_groups(dir: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(dir).into_iter().flatten().flatten();
     entries
         .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
@@ -205,7 +206,7 @@ fn thaw(layout: &Layout, below: &Path) {
 
 /// While it lasts, nothing in a v1 group can fork faster than we kill.
 struct ForkBan {
-    file: Option<std::path::PathBuf>,
+    file: Option<PathBuf>,
     before: String,
 }
 

@@ -12,6 +12,8 @@ pub(super) struct Layout {
     pub(super) mode: CgroupMode,
     /// On v2 exactly one, without a list of controllers.
     pub(super) hierarchies: Vec<Hierarchy>,
+    /// A hybrid host's v2 tree: nothing is limited there, but runc and crun make groups in it and leave parents behind.
+    pub(super) unified: Option<PathBuf>,
 }
 
 /// One mounted tree.
@@ -49,11 +51,11 @@ impl Layout {
         // Named hierarchies limit nothing: alone they do not make a host v1.
         let limits = v1.iter().flat_map(|tree| &tree.controllers).any(|name| !name.starts_with("name="));
         match (limits, v2) {
-            (true, Some(_)) => Some(Self { mode: CgroupMode::Hybrid, hierarchies: v1 }),
-            (true, None) => Some(Self { mode: CgroupMode::V1, hierarchies: v1 }),
+            (true, unified @ Some(_)) => Some(Self { mode: CgroupMode::Hybrid, hierarchies: v1, unified }),
+            (true, None) => Some(Self { mode: CgroupMode::V1, hierarchies: v1, unified: None }),
             (false, Some(mount)) => {
                 let hierarchies = vec![Hierarchy { mount, controllers: Vec::new() }];
-                Some(Self { mode: CgroupMode::V2, hierarchies })
+                Some(Self { mode: CgroupMode::V2, hierarchies, unified: None })
             }
             (false, None) => None,
         }

@@ -209,6 +209,9 @@ impl Real {
         self.runtime.delete("c1", true).await.unwrap();
         self.runtime.delete("c1", true).await.unwrap();
         self.cgroups.remove(&self.group).await.unwrap();
+        let left: Vec<_> =
+            ["pids", "memory", "unified"].map(|tree| format!("/sys/fs/cgroup/{tree}{}", self.group)).into();
+        assert!(!left.iter().any(|dir| Path::new(dir).exists()), "{left:?}");
     }
 }
 

@@ -19,7 +19,8 @@ pub fn words(log: &str, stderr: &str) -> String {
     let found = [log, stderr].into_iter().map(errors).find(|text| !text.is_empty());
     let mut text = found.unwrap_or_else(|| "it failed without a word".to_owned());
     if text.len() > MAX_BYTES {
-        text.truncate(text.floor_char_boundary(MAX_BYTES));
+        let end = (0..=MAX_BYTES).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+        text.truncate(end);
         text.push('…');
     }
     text

@@ -10,7 +10,7 @@ fn applied(before: &[(&str, &str)], wanted: &Resources) -> (tempfile::TempDir, L
         fs::write(dir.path().join("g").join(name), text).unwrap();
     }
     let hierarchies = vec![Hierarchy { mount: dir.path().to_owned(), controllers: Vec::new() }];
-    let layout = Layout { mode: CgroupMode::V2, hierarchies };
+    let layout = Layout { mode: CgroupMode::V2, hierarchies, unified: None };
     apply(&layout, Support { swap: true, hugetlb: true }, Path::new("g"), wanted).unwrap();
     (dir, layout)
 }

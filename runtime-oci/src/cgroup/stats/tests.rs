@@ -10,7 +10,11 @@ fn read_files(mode: CgroupMode, controllers: &[&str], files: &[(&str, &str)]) ->
         fs::write(dir.path().join("g").join(name), text).unwrap();
     }
     let controllers = controllers.iter().map(|name| (*name).to_owned()).collect();
-    let layout = Layout { mode, hierarchies: vec![Hierarchy { mount: dir.path().to_owned(), controllers }] };
+    let layout = Layout {
+        mode,
+        hierarchies: vec![Hierarchy { mount: dir.path().to_owned(), controllers }],
+        unified: None,
+    };
     CgroupStats { at: Timestamp::default(), ..read(&layout, Path::new("g")) }
 }
 
