@@ -322,6 +322,39 @@ async fn a_privileged_container_may_write_sysfs(binary: &str) {
     real.end().await;
 }
 
+async fn a_read_only_mount_is_so_to_its_depth(binary: &str) {
+    let Some((real, mut input)) = Real::new(binary).await else { return };
+    if !real.runtime.features().await.unwrap().recursive_read_only() {
+        eprintln!("SKIP: {binary} does not say that it knows rro");
+        return real.end().await;
+    }
+    // A mount below the mount, which plain `ro` would leave writable.
+    let outer = real.dir.path().join("outer");
+    fs::create_dir_all(outer.join("inner")).unwrap();
+    fs::create_dir(input.rootfs.join("vol")).unwrap();
+    let mounted =
+        std::process::Command::new("mount").args(["-t", "tmpfs", "t"]).arg(outer.join("inner")).status();
+    assert!(mounted.unwrap().success());
+    input.recursive_read_only_supported = true;
+    input.mounts = vec![spec::MountInput {
+        container_path: "/vol".to_owned(),
+        host_path: outer.clone(),
+        readonly: true,
+        recursive_read_only: true,
+        ..spec::MountInput::default()
+    }];
+    input.args.push("echo x >/vol/inner/f || echo refused; echo done".to_owned());
+    let created = real.create(&spec::build(&input).unwrap());
+    if created.is_ok() {
+        real.runtime.start("c1").await.unwrap();
+        assert!(real.printed("done").await.contains("refused"));
+    }
+    let unmounted = std::process::Command::new("umount").arg(outer.join("inner")).status();
+    assert!(unmounted.unwrap().success());
+    created.unwrap();
+    real.end().await;
+}
+
 macro_rules! for_each_runtime {
     ($($name:ident),*) => {
         mod runc {
@@ -330,6 +363,20 @@ macro_rules! for_each_runtime {
         mod crun {
             $(#[tokio::test] async fn $name() { super::$name("/usr/bin/crun").await; })*
         }
+        /// `LINKSPAN_TEST_RUNTIME=/path/to/runtime`: any other one.
+        mod named {
+            $(#[tokio::test] async fn $name() {
+                match std::env::var("LINKSPAN_TEST_RUNTIME") {
+                    Ok(path) => super::$name(&path).await,
+                    Err(_) => eprintln!("SKIP: LINKSPAN_TEST_RUNTIME names no further runtime"),
+                }
+            })*
+        }
     };
 }
-for_each_runtime!(a_container_lives_and_dies, a_bad_command_is_told, a_privileged_container_may_write_sysfs);
+for_each_runtime!(
+    a_container_lives_and_dies,
+    a_bad_command_is_told,
+    a_privileged_container_may_write_sysfs,
+    a_read_only_mount_is_so_to_its_depth
+);

@@ -47,3 +47,18 @@ fn each_runtime_says_in_its_way_that_a_container_is_unknown() {
     assert!(means_no_such_container("container c1 does not exist"));
     assert!(!means_no_such_container("executable file `x` not found in $PATH: No such file or directory"));
 }
+
+proptest::proptest! {
+    #[test]
+    fn any_output_gives_a_short_message(log: String, stderr: String) {
+        let text = words(&log, &stderr);
+        proptest::prop_assert!(!text.is_empty() && text.len() <= MAX_BYTES + '…'.len_utf8());
+    }
+
+    #[test]
+    fn what_logrus_quotes_is_unquoted(message in "[a-z\"\\\\ ]{1,40}[a-z]") {
+        let quoted = message.replace('\\', "\\\\").replace('"', "\\\"");
+        let line = format!("time=\"x\" level=error msg=\"{quoted}\"");
+        proptest::prop_assert_eq!(words(&line, ""), message);
+    }
+}
