@@ -1,5 +1,6 @@
 use super::layout::{Hierarchy, Layout};
 use super::*;
+use rustix::process::{Pid, Signal, kill_process};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -52,9 +53,17 @@ impl Scratch {
 /// A test that fails leaves nothing behind either.
 impl Drop for Scratch {
     fn drop(&mut self) {
-        for file in self.cgroups.layout.dirs(Path::new(self.path.trim_start_matches('/'))) {
-            let _ = fs::remove_dir(&file);
-            let _ = fs::remove_dir(file.parent().unwrap());
+        let below = Path::new(self.path.trim_start_matches('/'));
+        let deadline = Instant::now() + Duration::from_secs(5);
+        let mut dirs: Vec<PathBuf> = self.cgroups.layout.dirs(below).collect();
+        while !dirs.is_empty() && Instant::now() < deadline {
+            for pid in self.cgroups.pids(&self.path).unwrap_or_default() {
+                let _ = kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL);
+            }
+            dirs.retain(|dir| dir.exists() && fs::remove_dir(dir).is_err());
+        }
+        for dir in self.cgroups.layout.dirs(below) {
+            let _ = fs::remove_dir(dir.parent().unwrap());
         }
     }
 }
@@ -163,7 +172,8 @@ async fn a_group_that_forks_without_end_dies_whole() {
     let Some(scratch) = Scratch::new() else { return };
     let limits = Resources { pids_limit: 64, ..Resources::default() };
     scratch.cgroups.apply(&scratch.path, &limits).unwrap();
-    let mut shell = spawn_in(&scratch, "bomb() { bomb | bomb & }; bomb; sleep 100");
+    let forkers = "i=0; while [ $i -lt 20 ]; do (while :; do (:); done) & i=$((i+1)); done; wait";
+    let mut shell = spawn_in(&scratch, forkers);
     until("it forks", || scratch.cgroups.pids(&scratch.path).unwrap().len() > 10).await;
     let reaper = std::thread::spawn(move || shell.0.wait().unwrap());
     scratch.cgroups.kill_all(&scratch.path).await.unwrap();
