@@ -13,6 +13,7 @@
 
 mod digest;
 mod error;
+mod layer;
 pub mod manifest;
 mod model;
 mod reference;
@@ -21,6 +22,7 @@ mod store;
 
 pub use digest::{Algorithm, Digest, Hasher};
 pub use error::Error;
+pub use layer::Size as LayerSize;
 pub use model::{FsUsage, Image, ImageConfig, ImageId, MountOptions, Rootfs, Usage};
 pub use reference::Reference;
 pub use request::{Credentials, Progress, PullProgress, PullRequest, PullStage};

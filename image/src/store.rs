@@ -3,6 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
 
+pub(crate) mod record_file;
+pub(crate) mod trash;
+
 use crate::{Error, FsUsage, Image, ImageId, MountOptions, Progress, PullRequest, Rootfs, Usage};
 
 /// All images. Cheap to clone; clones share everything.

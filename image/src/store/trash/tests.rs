@@ -1,0 +1,27 @@
+use super::*;
+
+#[test]
+fn a_tree_deeper_than_any_path_is_emptied() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut at =
+        rustix::fs::openat(CWD, dir.path(), OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).unwrap();
+    let name = "d".repeat(200);
+    for _ in 0..100 {
+        rustix::fs::mkdirat(&at, &name, Mode::RWXU).unwrap();
+        at = rustix::fs::openat(&at, &name, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).unwrap();
+        rustix::fs::symlinkat("/etc", &at, "link").unwrap();
+    }
+    empty(dir.path()).unwrap();
+    assert!(names(dir.path()).unwrap().is_empty());
+    assert!(Path::new("/etc/passwd").exists());
+}
+
+#[test]
+fn taking_what_is_gone_succeeds() {
+    let dir = tempfile::tempdir().unwrap();
+    let trash = Trash::open(dir.path().join("trash")).unwrap();
+    trash.take(&dir.path().join("gone")).unwrap();
+    fs::write(dir.path().join("file"), "x").unwrap();
+    trash.take(&dir.path().join("file")).unwrap();
+    assert!(!dir.path().join("file").exists());
+}
