@@ -7,8 +7,10 @@
 
 mod error;
 mod stats;
-mod sys;
+pub(crate) mod sys;
 mod sysctl;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -2,10 +2,13 @@
 
 mod attachment;
 mod bandwidth;
+mod builtin;
 mod cni;
 mod error;
 mod locks;
 pub(crate) mod netlink;
+#[cfg(test)]
+mod testbed;
 
 use std::sync::Arc;
 
@@ -15,6 +18,7 @@ use tokio::sync::oneshot;
 pub use attachment::{Attachment, DnsConfig, INTERFACE, NetworkStatus, PortMapping, Protocol, Readiness};
 pub use error::Error;
 
+use builtin::Builtin;
 use cni::Cni;
 use locks::NamedLocks;
 
@@ -32,25 +36,32 @@ struct Inner {
 
 #[derive(Debug)]
 enum Backend {
+    Builtin(Builtin),
     Cni(Cni),
 }
 
 /// Leave to attach a pod.
 #[derive(Debug)]
 enum Ticket {
+    Builtin,
     Cni(cni::Ticket),
 }
 
 impl Network {
     /// Starts to follow the configuration. Must be called inside a tokio runtime.
     pub async fn open(config: &linkspan_config::Network) -> Result<Self, Error> {
-        let backend = Backend::Cni(Cni::open(config).await?);
+        let backend = if config.builtin {
+            Backend::Builtin(Builtin::open(config).await?)
+        } else {
+            Backend::Cni(Cni::open(config).await?)
+        };
         Ok(Self { inner: Arc::new(Inner { backend, locks: NamedLocks::default() }) })
     }
 
     /// CRI condition `NetworkReady`: a snapshot, never waits.
     pub fn readiness(&self) -> Readiness {
         match &self.inner.backend {
+            Backend::Builtin(builtin) => builtin.readiness(),
             Backend::Cni(cni) => cni.readiness(),
         }
     }
@@ -60,6 +71,7 @@ impl Network {
     /// Once begun, ADD runs to its end; if the caller has left by then, it is undone.
     pub async fn attach(&self, attachment: &Attachment) -> Result<NetworkStatus, Error> {
         let ticket = match &self.inner.backend {
+            Backend::Builtin(_) => Ticket::Builtin,
             Backend::Cni(cni) => Ticket::Cni(cni.wait_ready().await?),
         };
         let (inner, a) = (self.inner.clone(), attachment.clone());
@@ -92,6 +104,7 @@ impl Network {
     pub async fn check(&self, attachment: &Attachment) -> Result<(), Error> {
         let _lock = self.inner.locks.lock(&attachment.sandbox_id).await;
         match &self.inner.backend {
+            Backend::Builtin(builtin) => builtin.check(attachment).await,
             Backend::Cni(cni) => cni.check(attachment).await,
         }
     }
@@ -102,6 +115,7 @@ impl Network {
         let (inner, valid) = (self.inner.clone(), valid.to_vec());
         let task = tokio::spawn(async move {
             match &inner.backend {
+                Backend::Builtin(builtin) => builtin.gc(&valid).await,
                 Backend::Cni(cni) => cni.gc(&valid).await,
             }
         });
@@ -113,6 +127,8 @@ impl Network {
     pub fn set_pod_cidr(&self, cidrs: &str) {
         let cidrs = cidrs.split(',').map(str::trim).filter(|cidr| !cidr.is_empty()).map(str::to_owned);
         match &self.inner.backend {
+            // It has its own.
+            Backend::Builtin(_) => {}
             Backend::Cni(cni) => cni.set_pod_cidrs(cidrs.collect()),
         }
     }
@@ -120,6 +136,7 @@ impl Network {
     /// For Status(verbose).
     pub fn verbose(&self) -> Value {
         match &self.inner.backend {
+            Backend::Builtin(builtin) => builtin.verbose(),
             Backend::Cni(cni) => cni.verbose(),
         }
     }
@@ -128,6 +145,7 @@ impl Network {
     /// their network.
     pub async fn shutdown(&self) -> Result<(), Error> {
         match &self.inner.backend {
+            Backend::Builtin(builtin) => builtin.shutdown().await,
             Backend::Cni(_) => Ok(()),
         }
     }
@@ -137,11 +155,14 @@ impl Inner {
     async fn attach(&self, ticket: Ticket, a: &Attachment) -> Result<NetworkStatus, Error> {
         match (&self.backend, ticket) {
             (Backend::Cni(cni), Ticket::Cni(ticket)) => cni.attach(ticket, a).await,
+            (Backend::Builtin(builtin), _) => builtin.attach(a).await,
+            (Backend::Cni(_), Ticket::Builtin) => Err(lost("attach", a)),
         }
     }
 
     async fn detach(&self, a: &Attachment) -> Result<(), Error> {
         match &self.backend {
+            Backend::Builtin(builtin) => builtin.detach(a).await,
             Backend::Cni(cni) => cni.detach(a).await,
         }
     }

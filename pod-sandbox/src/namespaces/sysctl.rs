@@ -98,7 +98,7 @@ fn is_late(name: &str) -> bool {
 fn relative_path(name: &str) -> Option<String> {
     let path: String = match name.find(['.', '/']).map(|at| name.as_bytes()[at]) {
         Some(b'/') => name.to_owned(),
-        Some(_) => name.chars().map(|c| swap(c)).collect(),
+        Some(_) => name.chars().map(swap).collect(),
         None => return None,
     };
     let sane = |part: &str| !matches!(part, "" | "." | "..") && !part.contains('\0');

@@ -28,6 +28,9 @@ pub enum Error {
     /// Two pods want one port of the host.
     #[error("host port {host} is taken by pod {holder}")]
     PortTaken { host: String, holder: String },
+    /// A subnet of the built-in network that cannot be used.
+    #[error("built-in network, subnet {subnet:?}: {message}")]
+    BadSubnet { subnet: String, message: String },
     /// The built-in network's subnet is used up.
     #[error("no free address in {subnet}")]
     NoAddress { subnet: String },

@@ -1,11 +1,12 @@
 //! Watching the configuration directory, which may not exist yet.
 
+mod sys;
+
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
 
 use inotify::{Event, EventMask, Inotify, WatchDescriptor, WatchMask};
-use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 /// Wakes its owner when something may have changed in the directory.
@@ -24,7 +25,7 @@ pub(crate) struct DirWatch {
 impl DirWatch {
     /// Must be called inside a tokio runtime.
     pub(crate) fn new(dir: &Path) -> io::Result<Self> {
-        let inotify = AsyncFd::try_with_interest(Inotify::init()?, Interest::READABLE)?;
+        let inotify = sys::register()?;
         let mut watch = Self { dir: dir.to_path_buf(), inotify, watches: Vec::new(), awaited: None };
         watch.rearm(None)?;
         Ok(watch)

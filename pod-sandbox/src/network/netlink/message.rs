@@ -51,10 +51,6 @@ impl Message {
         self.bytes(kind, &value.to_be_bytes())
     }
 
-    pub(crate) fn be64(self, kind: u16, value: u64) -> Self {
-        self.bytes(kind, &value.to_be_bytes())
-    }
-
     /// An attribute whose value is attributes.
     pub(crate) fn nest(mut self, kind: u16, fill: impl FnOnce(Self) -> Self) -> Self {
         let start = self.body.len();

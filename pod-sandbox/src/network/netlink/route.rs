@@ -13,6 +13,7 @@ use crate::namespaces::InterfaceStats;
 const RTM_NEWLINK: u16 = 16;
 const RTM_DELLINK: u16 = 17;
 const RTM_GETLINK: u16 = 18;
+const RTM_SETLINK: u16 = 19;
 const RTM_NEWADDR: u16 = 20;
 const RTM_NEWROUTE: u16 = 24;
 
@@ -42,6 +43,7 @@ const IFA_F_NODAD: u32 = 2;
 const RTA_GATEWAY: u16 = 5;
 const RTA_OIF: u16 = 4;
 
+const AF_BRIDGE: u8 = libc::AF_BRIDGE as u8;
 const IFF_UP: u32 = 1;
 /// A network namespace's first interface is always `lo`.
 const LOOPBACK_INDEX: u32 = 1;
@@ -50,7 +52,7 @@ const LOOPBACK_INDEX: u32 = 1;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Link {
     pub(crate) index: u32,
-    pub(crate) mac: Vec<u8>,
+    pub(crate) mtu: u32,
     /// `bridge`, `veth`, …; empty for hardware and `lo`.
     pub(crate) kind: String,
     /// Index of the bridge it is a port of; 0 for none.
@@ -132,11 +134,9 @@ pub(crate) fn set_hairpin(socket: &mut Socket, index: u32) -> io::Result<()> {
     let mut header = link_header(index, 0);
     header[0] = AF_BRIDGE;
     let message =
-        Message::new(RTM_NEWLINK, 0, &header).nest(IFLA_PROTINFO, |port| port.bytes(IFLA_BRPORT_MODE, &[1]));
+        Message::new(RTM_SETLINK, 0, &header).nest(IFLA_PROTINFO, |port| port.bytes(IFLA_BRPORT_MODE, &[1]));
     socket.request(message)
 }
-
-const AF_BRIDGE: u8 = libc::AF_BRIDGE as u8;
 
 /// Sets the interface up.
 pub(crate) fn up(socket: &mut Socket, index: u32) -> io::Result<()> {
@@ -203,7 +203,7 @@ fn parse_link(body: &[u8]) -> Option<Link> {
     for (kind, value) in attributes(body.get(16..)?) {
         match kind {
             IFLA_IFNAME => link.stats.name = text(value),
-            IFLA_ADDRESS => link.mac = value.to_vec(),
+            IFLA_MTU => link.mtu = u32::from_ne_bytes(*value.first_chunk()?),
             IFLA_MASTER => link.master = u32::from_ne_bytes(*value.first_chunk()?),
             IFLA_STATS64 => read_stats(value, &mut link.stats),
             IFLA_LINKINFO => {
