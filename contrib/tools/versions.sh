@@ -12,4 +12,4 @@ CONTAINERD=2.4.2
 BUSYBOX=1.35.0
 NGINX=1.22.1
 # Not a version of others': raise it with every change of what tests/src/images builds.
-IMAGES=1
+IMAGES=2

@@ -1,0 +1,11 @@
+//! Images of the suites, built offline: nothing can be pulled where these tests run.
+
+pub mod base;
+pub mod catalog;
+pub mod content;
+pub mod image;
+pub mod large;
+pub mod layer;
+pub mod odd;
+pub mod storage;
+pub mod tar;
