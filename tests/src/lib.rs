@@ -6,4 +6,15 @@
 //! Must never know: the inside of the daemon. It is driven as a user drives it: socket, command line, configuration.
 #![allow(clippy::unwrap_used)]
 
+pub mod client;
+pub mod command;
 pub mod images;
+pub mod leftovers;
+pub mod needs;
+pub mod network;
+pub mod node;
+pub mod pods;
+pub mod registry;
+pub mod requests;
+pub mod tools;
+pub mod wait;

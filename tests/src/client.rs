@@ -1,0 +1,35 @@
+//! The gRPC client of both services on one socket.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use hyper_util::rt::TokioIo;
+use linkspan_cri_api::v1::image_service_client::ImageServiceClient;
+use linkspan_cri_api::v1::runtime_service_client::RuntimeServiceClient;
+use tokio::net::UnixStream;
+use tonic::transport::{Channel, Endpoint, Uri};
+
+pub type Runtime = RuntimeServiceClient<Channel>;
+pub type Images = ImageServiceClient<Channel>;
+
+/// As the kubelet's limit.
+const MESSAGE_BYTES: usize = 16 << 20;
+
+/// Connects once; the channel connects anew by itself if the daemon is started anew.
+pub async fn connect(socket: &Path) -> Result<(Runtime, Images)> {
+    let path = socket.to_owned();
+    // The authority must not be the socket's path: h2 refuses that. The kubelet sends `localhost`.
+    let channel = Endpoint::from_static("http://localhost")
+        .connect_with_connector(tower::service_fn(move |_: Uri| {
+            let path = path.clone();
+            async move { UnixStream::connect(path).await.map(TokioIo::new) }
+        }))
+        .await
+        .with_context(|| format!("connecting to {}", socket.display()))?;
+    Ok((
+        RuntimeServiceClient::new(channel.clone())
+            .max_decoding_message_size(MESSAGE_BYTES)
+            .max_encoding_message_size(MESSAGE_BYTES),
+        ImageServiceClient::new(channel).max_decoding_message_size(MESSAGE_BYTES),
+    ))
+}

@@ -1,0 +1,83 @@
+//! Where the tools are that `contrib/tools` builds.
+
+use std::path::{Path, PathBuf};
+
+const VERSIONS: &str = include_str!("../../contrib/tools/versions.sh");
+
+/// The value that `contrib/tools/versions.sh` pins for `name`.
+pub fn version(name: &str) -> &'static str {
+    VERSIONS
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
+        .unwrap_or_else(|| panic!("versions.sh pins no {name}"))
+}
+
+fn folder(tool: &str, variable: &str) -> PathBuf {
+    let cache = std::env::var_os("LINKSPAN_CACHE").map_or_else(
+        || PathBuf::from(std::env::var_os("HOME").unwrap_or_else(|| "/root".into())).join(".cache/linkspan"),
+        PathBuf::from,
+    );
+    cache.join(format!("{tool}-{}", version(variable)))
+}
+
+pub fn crictl() -> PathBuf {
+    folder("cri-tools", "CRI_TOOLS").join("crictl")
+}
+
+pub fn critest() -> PathBuf {
+    folder("cri-tools", "CRI_TOOLS").join("critest")
+}
+
+pub fn crun() -> PathBuf {
+    folder("crun", "CRUN").join("crun")
+}
+
+pub fn runc() -> PathBuf {
+    folder("runc", "RUNC").join("runc")
+}
+
+pub fn kubelet() -> PathBuf {
+    folder("kubelet", "KUBERNETES").join("kubelet")
+}
+
+/// The folder of the CNI plugins.
+pub fn cni_plugins() -> PathBuf {
+    folder("cni-plugins", "CNI_PLUGINS")
+}
+
+/// Storage of a docker-registry that holds all images of the suites.
+pub fn images() -> PathBuf {
+    folder("images", "IMAGES").join("registry")
+}
+
+/// The root of the workspace.
+pub fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests lies in the workspace")
+}
+
+/// The folder where cargo put our programs: this test's own binary is in `deps` below it.
+pub fn target() -> PathBuf {
+    if let Some(folder) = std::env::var_os("LINKSPAN_BIN_DIR") {
+        return PathBuf::from(folder);
+    }
+    let binary = std::env::current_exe().expect("this process has a binary");
+    let folder = binary.parent().expect("a binary lies in a folder");
+    match folder.ends_with("deps") {
+        true => folder.parent().expect("deps has a parent").to_owned(),
+        false => folder.to_owned(),
+    }
+}
+
+/// The daemon under test.
+pub fn daemon() -> PathBuf {
+    target().join("linkspan")
+}
+
+/// A program of this machine, by the folders where they usually are.
+pub fn program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(["/usr/sbin", "/sbin", "/usr/bin", "/bin"].map(PathBuf::from))
+        .map(|folder| folder.join(name))
+        .find(|path| path.is_file())
+}
