@@ -405,6 +405,12 @@ pub(crate) fn children(dir: &Path) -> Result<Vec<PathBuf>, Error> {
     read().map_err(Error::io("listing", dir))
 }
 
+/// Gives a directory the owner, mode, extended attributes and times of another.
+pub(crate) fn copy_attributes(from: &Path, to: &Path) -> Result<(), Error> {
+    attributes::copy(open_dir(from)?, open_dir(to)?, to.as_os_str().as_encoded_bytes())
+        .map_err(|fault| fault.into_error("attributes", to))
+}
+
 fn open_dir(path: &Path) -> Result<OwnedFd, Error> {
     Ok(fs::File::open(path).map_err(Error::io("opening", path))?.into())
 }

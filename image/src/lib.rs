@@ -18,6 +18,7 @@ pub mod manifest;
 mod model;
 mod reference;
 mod request;
+mod rootfs;
 mod store;
 
 pub use digest::{Algorithm, Digest, Hasher};

@@ -8,7 +8,7 @@ use std::str::FromStr;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::Error;
+use crate::{Digest, Error};
 
 /// `sha256:<64 hex>`: the digest of the image's configuration (CRI `Image.id`).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -19,6 +19,11 @@ impl ImageId {
     /// The 64 hex digits without `sha256:`.
     pub fn hex(&self) -> &str {
         self.0.strip_prefix("sha256:").unwrap_or(&self.0)
+    }
+
+    /// The ID of an image with this configuration.
+    pub(crate) fn of(config: &[u8]) -> Self {
+        Self(Digest::of(config).to_string())
     }
 
     pub fn as_str(&self) -> &str {
@@ -72,6 +77,10 @@ pub struct Image {
     pub config: ImageConfig,
     /// The configuration says never to collect it.
     pub pinned: bool,
+    /// Chain IDs of the layers, bottom first (image-spec, config.md, "Layer ChainID").
+    pub layers: Vec<Digest>,
+    /// The manifest, byte for byte as pulled.
+    pub manifest_json: Bytes,
     /// The image configuration, byte for byte as pulled.
     pub config_json: Bytes,
 }

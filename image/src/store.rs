@@ -1,34 +1,98 @@
 //! The crate's face: every image, layer and root file system below one directory.
+//!
+//! ```text
+//! records/<id>.json   one file per image          staging/, trash/   on the way in, on the way out
+//! layers/<chain>/     unpacked layers             rootfs/<key>/      containers' writable directories
+//! ```
+//! Writers take turns (`writer`), change the disk first and then the snapshot; readers take the snapshot.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{SystemTime, UNIX_EPOCH};
 
+use tokio::sync::OwnedMutexGuard;
+
+pub(crate) mod names;
 pub(crate) mod record_file;
+pub(crate) mod records;
+pub(crate) mod snapshot;
 pub(crate) mod trash;
 
-use crate::{Error, FsUsage, Image, ImageId, MountOptions, Progress, PullRequest, Rootfs, Usage};
+use crate::layer::{LayerStore, Limits};
+use crate::rootfs::RootfsStore;
+use crate::{Digest, Error, FsUsage, Image, ImageId, Progress, PullRequest};
+use names::Removal;
+use records::{RecordDir, Records};
+use snapshot::{NewImage, Pins, Snapshot};
+use trash::Trash;
 
 /// All images. Cheap to clone; clones share everything.
 #[derive(Clone)]
 pub struct Images {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
-struct Shared {
-    root_dir: PathBuf,
-    snapshot: RwLock<Arc<Vec<Arc<Image>>>>,
+pub(crate) struct Shared {
+    pub(crate) root_dir: PathBuf,
+    records: RecordDir,
+    pub(crate) rootfs: RootfsStore,
+    pub(crate) layers: LayerStore,
+    pins: Pins,
+    snapshot: RwLock<Arc<Snapshot>>,
+    writer: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Images {
     /// Opens the store below `root_dir` and collects what an earlier life left half done.
     pub async fn open(
-        _config: &linkspan_config::Image,
+        config: &linkspan_config::Image,
         root_dir: &Path,
         _run_dir: &Path,
     ) -> Result<Self, Error> {
-        tokio::fs::create_dir_all(root_dir).await.map_err(Error::io("creating", root_dir))?;
-        let shared = Shared { root_dir: root_dir.to_owned(), snapshot: RwLock::default() };
-        Ok(Self { shared: Arc::new(shared) })
+        let (root_dir, pins) = (root_dir.to_owned(), Pins::new(&config.pinned));
+        let limits = Limits { max_bytes: config.max_layer_bytes, max_entries: config.max_layer_entries };
+        let shared =
+            blocking("opening the image store", move || Shared::open(root_dir, pins, limits)).await?;
+        let images = Self { shared: Arc::new(shared) };
+        images.make_durable();
+        Ok(images)
+    }
+
+    /// Every image, by ID. Never waits.
+    pub fn list(&self) -> Vec<Arc<Image>> {
+        self.shared.snapshot().images()
+    }
+
+    /// Looks an image up by tag, `name@digest` (index or platform manifest), ID with or without `sha256:`, or
+    /// a prefix of its ID of at least three hex digits. Never waits; no string is an error.
+    pub fn find(&self, name: &str) -> Option<Arc<Image>> {
+        self.shared.snapshot().find(name).map(|(image, _)| image.clone())
+    }
+
+    /// Removes a name, or the image with all its names. Unknown: Ok. Fails with `InUse` if the image would go
+    /// while `in_use` says that a container needs it, or while a root file system is made of it.
+    pub async fn remove(&self, name: &str, in_use: &(dyn Fn(&ImageId) -> bool + Sync)) -> Result<(), Error> {
+        let turn = self.shared.turn().await;
+        let snapshot = self.shared.snapshot();
+        let Some((image, named_by)) = snapshot.find(name) else { return Ok(()) };
+        let Some(record) = snapshot.records.get(&image.id) else { return Ok(()) };
+        let held = self.shared.rootfs.records().iter().any(|rootfs| rootfs.image == image.id);
+        let removal = names::remove(record, &named_by, held || in_use(&image.id))?;
+        let shared = self.shared.clone();
+        blocking("removing an image", move || {
+            let _turn = turn;
+            shared.apply(removal)
+        })
+        .await
+    }
+
+    /// Use of the images directory: layers and records.
+    pub fn fs_usage(&self) -> FsUsage {
+        let (bytes, inodes) = self.shared.layers.usage();
+        let records = self.shared.snapshot().records.len() as u64;
+        let used_bytes = bytes + records * RECORD_BYTES;
+        FsUsage { mountpoint: self.shared.root_dir.clone(), used_bytes, inodes_used: inodes + records }
     }
 
     /// Fetches an image. Joins a running pull of the same reference with the same credentials. Cancel safe:
@@ -42,72 +106,139 @@ impl Images {
         Err(Error::Unimplemented { what: "load" })
     }
 
-    /// Every image, by ID. Never waits.
-    pub fn list(&self) -> Vec<Arc<Image>> {
-        self.snapshot().to_vec()
+    /// The layers, for those who bring images in.
+    pub(crate) fn layers(&self) -> &LayerStore {
+        &self.shared.layers
     }
 
-    /// Looks an image up by tag, `name@digest` (index or platform manifest), ID with or without `sha256:`, or
-    /// a prefix of its ID of at least three hex digits. Never waits; no string is an error.
-    pub fn find(&self, name: &str) -> Option<Arc<Image>> {
-        self.snapshot().iter().find(|image| image.repo_tags.iter().any(|tag| tag == name)).cloned()
+    /// Records an image whose layers are all published and held. Cancel safe: what was begun is finished.
+    pub(crate) async fn record(&self, new: NewImage) -> Result<ImageId, Error> {
+        let turn = self.shared.turn().await;
+        let shared = self.shared.clone();
+        let id = blocking("recording an image", move || {
+            let _turn = turn;
+            shared.record(new)
+        })
+        .await?;
+        self.make_durable();
+        Ok(id)
     }
 
-    /// Removes a name, or the image with all its names. Unknown: Ok.
-    pub async fn remove(
-        &self,
-        _name: &str,
-        _in_use: &(dyn Fn(&ImageId) -> bool + Sync),
-    ) -> Result<(), Error> {
-        Err(Error::Unimplemented { what: "image removal" })
-    }
-
-    /// Use of the images directory: layers and records.
-    pub fn fs_usage(&self) -> FsUsage {
-        FsUsage { mountpoint: self.shared.root_dir.clone(), used_bytes: 0, inodes_used: 0 }
-    }
-
-    /// Use of the containers' writable directories.
-    pub fn container_fs_usage(&self) -> FsUsage {
-        FsUsage { mountpoint: self.shared.root_dir.clone(), used_bytes: 0, inodes_used: 0 }
-    }
-
-    /// Makes the writable directories of `key` and holds the image until `remove_rootfs`.
-    pub async fn prepare_rootfs(&self, _id: &ImageId, _key: &str) -> Result<Rootfs, Error> {
-        Err(Error::Unimplemented { what: "root file systems" })
-    }
-
-    /// Mounts the root file system of `key` at `target`, a directory that is there.
-    pub async fn mount_rootfs(
-        &self,
-        _key: &str,
-        _target: &Path,
-        _options: &MountOptions,
-    ) -> Result<(), Error> {
-        Err(Error::Unimplemented { what: "root file systems" })
-    }
-
-    /// Unmounts `target`. Not mounted or gone: Ok.
-    pub async fn unmount_rootfs(&self, _target: &Path) -> Result<(), Error> {
-        Err(Error::Unimplemented { what: "root file systems" })
-    }
-
-    /// Removes the writable directories of `key`. Gone: Ok.
-    pub async fn remove_rootfs(&self, _key: &str) -> Result<(), Error> {
-        Err(Error::Unimplemented { what: "root file systems" })
-    }
-
-    /// The keys of all root file systems, so that recovery can collect those that nobody owns.
-    pub fn rootfs_keys(&self) -> Result<Vec<String>, Error> {
-        Err(Error::Unimplemented { what: "root file systems" })
-    }
-
-    /// Bytes and inodes of the writable directory of `key`; at most a few seconds old.
-    pub async fn rootfs_usage(&self, _key: &str) -> Result<Usage, Error> {
-        Err(Error::Unimplemented { what: "root file systems" })
-    }
-
-    fn snapshot(&self) -> Arc<Vec<Arc<Image>>> {
-        self.shared.snapshot.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    /// Syncs in the background what was published so far.
+    fn make_durable(&self) {
+        let layers = self.shared.layers.clone();
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = layers.make_durable() {
+                tracing::warn!(%error, "layers could not be synced; they are fetched again after a power loss");
+            }
+        });
     }
 }
+
+/// A record file takes a few KiB: its block is counted, not measured.
+const RECORD_BYTES: u64 = 8192;
+
+impl Shared {
+    fn open(root_dir: PathBuf, pins: Pins, limits: Limits) -> Result<Self, Error> {
+        std::fs::create_dir_all(&root_dir).map_err(Error::io("creating", &root_dir))?;
+        let trash = Trash::open(root_dir.join("trash"))?;
+        let layers = LayerStore::open(&root_dir, trash.clone(), limits)?;
+        let rootfs = RootfsStore::open(&root_dir, trash)?;
+        let dir = RecordDir(root_dir.join("records"));
+        let mut records = dir.load()?;
+        for record in records.values().cloned().collect::<Vec<_>>() {
+            if let Some(layer) = record.layers.iter().find(|layer| !layers.has(layer)) {
+                tracing::warn!(image_id = %record.id, %layer, "image has lost a layer: dropped");
+                dir.remove(&record.id)?;
+                records.remove(&record.id);
+            }
+        }
+        let shared = Self {
+            root_dir,
+            records: dir,
+            rootfs,
+            layers,
+            pins,
+            snapshot: RwLock::default(),
+            writer: Arc::default(),
+        };
+        shared.replace(records);
+        shared.collect()?;
+        Ok(shared)
+    }
+
+    fn record(&self, new: NewImage) -> Result<ImageId, Error> {
+        let record = new.into_record(now())?;
+        let id = record.id.clone();
+        if let Some(layer) = record.layers.iter().find(|layer| !self.layers.has(layer)) {
+            return Err(Error::NotFound { what: format!("layer with chain ID {layer} of image {id}") });
+        }
+        let mut records = self.snapshot().records.clone();
+        for changed in names::add(&records, record) {
+            self.records.write(&changed)?;
+            records.insert(changed.id.clone(), changed);
+        }
+        self.replace(records);
+        Ok(id)
+    }
+
+    fn apply(&self, removal: Removal) -> Result<(), Error> {
+        let mut records = self.snapshot().records.clone();
+        match removal {
+            Removal::Rename(record) => {
+                self.records.write(&record)?;
+                records.insert(record.id.clone(), record);
+                self.replace(records);
+                Ok(())
+            }
+            Removal::Delete(id) => {
+                self.records.remove(&id)?;
+                records.remove(&id);
+                self.replace(records);
+                self.collect()
+            }
+        }
+    }
+
+    /// Removes layers that nobody needs. Under the writer's turn, or at `open`.
+    pub(crate) fn collect(&self) -> Result<(), Error> {
+        let snapshot = self.snapshot();
+        let mut wanted: HashSet<Digest> =
+            snapshot.records.values().flat_map(|record| record.layers.iter().cloned()).collect();
+        for rootfs in self.rootfs.records() {
+            wanted.extend(rootfs.layers.iter().cloned());
+        }
+        self.layers.collect(&wanted)
+    }
+
+    pub(crate) async fn turn(&self) -> OwnedMutexGuard<()> {
+        self.writer.clone().lock_owned().await
+    }
+
+    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn replace(&self, records: Records) {
+        let size = |layer: &Digest| self.layers.info(layer).map_or(0, |info| info.size.content_bytes);
+        let snapshot = Snapshot::new(records, &self.pins, &self.snapshot(), size);
+        *self.snapshot.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(snapshot);
+    }
+}
+
+/// Runs blocking work to its end, whether or not the caller waits for it.
+pub(crate) async fn blocking<T: Send + 'static>(
+    what: &'static str,
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| Error::TaskLost { what: what.to_owned() })?
+}
+
+/// Nanoseconds since the epoch.
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests;
