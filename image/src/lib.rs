@@ -17,7 +17,6 @@ mod layer;
 pub mod manifest;
 mod model;
 mod reference;
-mod registry;
 mod request;
 mod rootfs;
 mod store;

@@ -35,11 +35,11 @@ pub enum Error {
     #[error(transparent)]
     Image(#[from] linkspan_image::Error),
     #[error(transparent)]
-    Runtime(#[from] linkspan_runtime_oci::Error),
+    Runtime(linkspan_runtime_oci::Error),
     #[error(transparent)]
-    Network(#[from] crate::network::Error),
+    Network(crate::network::Error),
     #[error(transparent)]
-    Namespaces(#[from] crate::namespaces::Error),
+    Namespaces(crate::namespaces::Error),
     /// A file, directory or mount of ours.
     #[error("{what} {path}: {source}")]
     Store { what: &'static str, path: PathBuf, source: io::Error },
@@ -96,5 +96,47 @@ impl Error {
     /// A request's field that cannot be honoured.
     pub(crate) fn bad(field: impl Into<String>, reason: impl Into<String>) -> Self {
         Self::BadConfig { field: field.into(), reason: reason.into() }
+    }
+}
+
+/// The caller's mistakes keep their field, wherever they are noticed.
+impl From<linkspan_runtime_oci::Error> for Error {
+    fn from(error: linkspan_runtime_oci::Error) -> Self {
+        use linkspan_runtime_oci::Error as Runtime;
+        let reason = error.to_string();
+        match error {
+            Runtime::BadSpec { field, reason } => Self::BadConfig { field, reason },
+            Runtime::RecursiveReadOnlyUnsupported { .. } => {
+                Self::bad("config.mounts.recursive_read_only", reason)
+            }
+            Runtime::NoSuchName { kind, .. } => Self::bad(format!("the container's {kind}"), reason),
+            Runtime::BadSeccompProfile { reason } => {
+                Self::bad("config.linux.security_context.seccomp.localhost_ref", reason)
+            }
+            Runtime::TimedOut { what, after } => Self::TimedOut { what, after },
+            error => Self::Runtime(error),
+        }
+    }
+}
+
+impl From<crate::network::Error> for Error {
+    fn from(error: crate::network::Error) -> Self {
+        match error {
+            crate::network::Error::BadRequest { pod, message } => {
+                Self::bad("config", format!("network of pod {pod}: {message}"))
+            }
+            error => Self::Network(error),
+        }
+    }
+}
+
+impl From<crate::namespaces::Error> for Error {
+    fn from(error: crate::namespaces::Error) -> Self {
+        match error {
+            crate::namespaces::Error::Sysctl { name, reason } => {
+                Self::bad(format!("config.linux.sysctls[{name:?}]"), reason)
+            }
+            error => Self::Namespaces(error),
+        }
     }
 }

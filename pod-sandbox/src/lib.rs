@@ -11,9 +11,30 @@
 //! - how an image is fetched or laid out on disk;
 //! - the command line of an OCI runtime, or how its monitor works inside.
 
+mod container;
+mod creating;
 mod error;
+mod events;
+mod exits;
+mod find;
+mod host;
+mod layout;
+mod locks;
 pub mod model;
+mod mounts;
 pub mod namespaces;
 pub mod network;
+mod open;
+mod pods;
+mod records;
+mod recovery;
+mod sandbox;
+mod stats;
+mod table;
+mod undo;
+mod validate;
 
 pub use error::{Error, Refusal};
+pub use events::{Event, EventKind};
+pub use linkspan_runtime_oci::ExecOutput;
+pub use pods::{Parts, Pods};

@@ -5,8 +5,8 @@
 //! with an [`crate::Error::BadConfig`] that names it.
 
 mod container;
-mod filter;
-mod id;
+pub(crate) mod filter;
+pub(crate) mod id;
 mod sandbox;
 mod security;
 mod signal;

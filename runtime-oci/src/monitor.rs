@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use linkspan_monitor::protocol::PAUSE;
 use linkspan_monitor::protocol::{self, Answer, Call, HelloAnswer};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::UnboundedReceiver;

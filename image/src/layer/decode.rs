@@ -236,3 +236,6 @@ impl Read for Decoded {
         Ok(got)
     }
 }
+
+#[cfg(test)]
+mod tests;

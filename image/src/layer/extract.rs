@@ -338,3 +338,6 @@ impl Entry<'_> {
         self.parent.join(self.base)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -183,8 +183,7 @@ impl Tree {
         let mut prefix = name;
         loop {
             if let Some(dir) = self.cache.get(prefix) {
-                let rest = &name[prefix.len()..];
-                return (dir.clone(), rest.strip_prefix(b"/").unwrap_or(rest));
+                return (dir.clone(), name[prefix.len()..].strip_prefix(b"/").unwrap_or_default());
             }
             match split(prefix) {
                 Some((parent, _)) => prefix = parent,

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
     ContainerId, ContainerMetadata, ImageSpec, Mount, NamespaceOptions, Resources, SandboxId,
@@ -76,7 +76,7 @@ pub struct ContainerStatus {
 }
 
 /// CRI `LinuxContainerUser`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContainerUser {
     pub uid: i64,
     pub gid: i64,

@@ -1,0 +1,18 @@
+//! Containers: what each of their RPCs does.
+//!
+//! ```text
+//! create ──▶ Created ──start──▶ Running ──exit──▶ Exited ──remove──▶ (gone)
+//!               └────────────────stop────────────────▲
+//! ```
+
+pub(crate) mod create;
+pub(crate) mod exec;
+pub(crate) mod record;
+pub(crate) mod remove;
+pub(crate) mod reopen;
+pub(crate) mod start;
+pub(crate) mod state;
+pub(crate) mod status;
+pub(crate) mod stop;
+pub(crate) mod update;
+pub(crate) mod validate;

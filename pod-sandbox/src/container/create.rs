@@ -1,0 +1,101 @@
+//! CreateContainer: a root file system first, since facts are read in it; then facts → plan → apply.
+//!
+//! ```text
+//! record ─ root file system mounted ─ facts ─ plan ─ directories, volumes ─ spec ─ runtime's create ─▶ Created
+//! ```
+
+mod apply;
+mod facts;
+mod plan;
+mod reserve;
+mod rooted;
+mod volumes;
+
+use std::sync::Arc;
+
+use super::validate;
+use crate::error::{Error, Refusal};
+use crate::exits;
+use crate::find;
+use crate::model::{ContainerConfig, ContainerId, SandboxId};
+use crate::pods::{Inner, Pods};
+use crate::sandbox::record::SandboxRecord;
+use crate::sandbox::state::{Request, Verdict, admit};
+use crate::undo::Undo;
+
+impl Pods {
+    /// Makes a container up to the point where only its command has to be started. The same metadata in the same
+    /// sandbox again joins the running call, or returns the container that is there (CRI api.proto, CreateContainer).
+    /// Cancel safe: it is finished, and found by the retry.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchSandbox`], [`Error::Ambiguous`]; [`Error::BadConfig`] names the field; [`Error::NoSuchImage`];
+    /// [`Error::Refused`] once the sandbox is not ready. Everything leaves nothing behind.
+    pub async fn create_container(
+        &self,
+        sandbox_id: &str,
+        config: ContainerConfig,
+    ) -> Result<ContainerId, Error> {
+        let inner = Arc::clone(&self.inner);
+        inner.check_open()?;
+        let sandbox = find::sandbox(&inner.table.snapshot(), sandbox_id)?;
+        validate::check(&config, &sandbox.config)?;
+        let name = (sandbox.id.clone(), config.metadata.clone());
+        let find = |inner: &Inner| {
+            let snapshot = inner.table.snapshot();
+            let same = |record: &&Arc<super::record::ContainerRecord>| {
+                record.sandbox_id == name.0 && record.config.metadata == name.1
+            };
+            snapshot.containers.values().find(same).map(|record| record.id.clone())
+        };
+        if let Some(id) = find(&inner) {
+            // Let a removal of it that is under way end first: its ID would be of no use.
+            drop(inner.locks.shared(id.as_str()).await);
+        }
+        let work = || Box::pin(run(Arc::clone(&inner), sandbox.id.clone(), config));
+        inner.creating_containers.join(name.clone(), &inner.tasks, || find(&inner), work).await
+    }
+}
+
+async fn run(
+    inner: Arc<Inner>,
+    sandbox_id: SandboxId,
+    config: ContainerConfig,
+) -> Result<ContainerId, Error> {
+    // Until this ends, nobody stops the sandbox.
+    let _sandbox = inner.locks.shared(sandbox_id.as_str()).await;
+    let snapshot = inner.table.snapshot();
+    let sandbox =
+        snapshot.sandboxes.get(&sandbox_id).ok_or_else(|| Error::NoSuchSandbox(sandbox_id.to_string()))?;
+    if admit(&sandbox.state, Request::CreateContainer) != Verdict::Proceed {
+        let state = sandbox.state.for_cri();
+        return Err(Error::Refused(Refusal::SandboxNotReady { id: sandbox_id.to_string(), state }));
+    }
+    let mut undo = Undo::default();
+    match steps(&inner, sandbox, config, &mut undo).await {
+        Ok(id) => {
+            undo.disarm();
+            tracing::info!(container_id = %id, %sandbox_id, "container created");
+            exits::exited_early(&inner, &sandbox_id, &id).await?;
+            Ok(id)
+        }
+        Err(error) => {
+            undo.run().await;
+            Err(error)
+        }
+    }
+}
+
+async fn steps(
+    inner: &Arc<Inner>,
+    sandbox: &Arc<SandboxRecord>,
+    config: ContainerConfig,
+    undo: &mut Undo,
+) -> Result<ContainerId, Error> {
+    let reserved = reserve::run(inner, sandbox, config, undo).await?;
+    let id = reserved.record.id.clone();
+    let facts = facts::read(inner, sandbox, &reserved).await?;
+    let plan = plan::decide(reserved, sandbox, &facts)?;
+    apply::run(inner, plan, undo).await?;
+    Ok(id)
+}

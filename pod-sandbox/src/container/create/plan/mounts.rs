@@ -1,0 +1,113 @@
+//! What is mounted into a container, beyond what every container has.
+
+use std::path::{Path, PathBuf};
+
+use linkspan_image::ImageConfig;
+use linkspan_runtime_oci::spec::MountInput;
+
+use super::VolumePlan;
+use crate::container::create::facts::Facts;
+use crate::error::Error;
+use crate::model::{ContainerConfig, Mount, NamespaceMode, Propagation};
+use crate::mounts::{MountPoint, holding};
+use crate::sandbox::record::SandboxRecord;
+
+pub(super) struct Mounts {
+    pub(super) inputs: Vec<MountInput>,
+    /// The requested ones with their sources as they really are, for Status.
+    pub(super) reported: Vec<Mount>,
+    /// Sources to make.
+    pub(super) missing: Vec<PathBuf>,
+}
+
+pub(super) fn decide(
+    config: &ContainerConfig,
+    sandbox: &SandboxRecord,
+    facts: &Facts,
+    volumes: &[VolumePlan],
+) -> Result<Mounts, Error> {
+    let mut mounts =
+        Mounts { inputs: pod_files(config, sandbox, facts), reported: Vec::new(), missing: Vec::new() };
+    for volume in volumes {
+        mounts.inputs.push(MountInput {
+            container_path: volume.container_path.display().to_string(),
+            host_path: volume.host_path.clone(),
+            ..MountInput::default()
+        });
+    }
+    for (index, (mount, source)) in config.mounts.iter().zip(&facts.sources).enumerate() {
+        let host_path = source.clone().unwrap_or_else(|| PathBuf::from(&mount.host_path));
+        if source.is_none() {
+            mounts.missing.push(host_path.clone());
+        }
+        check_propagation(index, mount, &host_path, &facts.mount_table)?;
+        mounts.reported.push(Mount { host_path: host_path.display().to_string(), ..mount.clone() });
+        mounts.inputs.push(MountInput {
+            container_path: mount.container_path.clone(),
+            host_path,
+            readonly: mount.readonly,
+            recursive_read_only: mount.recursive_read_only,
+            propagation: mount.propagation,
+            options: mount.mount_options.clone(),
+        });
+    }
+    Ok(mounts)
+}
+
+/// The image's volumes that the request mounts nothing on.
+pub(super) fn volumes(config: &ContainerConfig, image: &ImageConfig, facts: &Facts) -> Vec<VolumePlan> {
+    let wanted = image.volumes.iter().map(|path| Path::new("/").join(path.trim_matches('/')));
+    let free = wanted.filter(|path| path != Path::new("/") && !is_mounted(config, path));
+    let plan = |(index, path): (usize, PathBuf)| VolumePlan {
+        container_path: path,
+        host_path: facts.volumes_dir.join(index.to_string()),
+    };
+    free.enumerate().map(plan).collect()
+}
+
+/// The pod's own files and `/dev/shm`, where the request mounts nothing.
+fn pod_files(config: &ContainerConfig, sandbox: &SandboxRecord, facts: &Facts) -> Vec<MountInput> {
+    let options = &sandbox.config.linux.security_context.namespace_options;
+    let readonly = config.linux.security_context.readonly_rootfs;
+    let host_shm = PathBuf::from("/dev/shm");
+    let shm = if options.ipc == NamespaceMode::Node { &host_shm } else { &facts.pod_files.shm };
+    let mut files = vec![
+        ("/etc/resolv.conf", facts.pod_files.resolv_conf.clone(), readonly),
+        ("/etc/hostname", facts.pod_files.hostname.clone(), readonly),
+        ("/dev/shm", shm.clone(), false),
+    ];
+    // The kubelet provides it for pods with a network of their own.
+    if options.network == NamespaceMode::Node {
+        files.push(("/etc/hosts", PathBuf::from("/etc/hosts"), readonly));
+    }
+    files.retain(|(path, ..)| !is_mounted(config, Path::new(path)));
+    let input = |(path, host_path, readonly): (&str, PathBuf, bool)| MountInput {
+        container_path: path.to_owned(),
+        host_path,
+        readonly,
+        ..MountInput::default()
+    };
+    files.into_iter().map(input).collect()
+}
+
+fn is_mounted(config: &ContainerConfig, path: &Path) -> bool {
+    config.mounts.iter().any(|mount| Path::new(&mount.container_path) == path)
+}
+
+/// What the source is mounted on must pass mounts on, or the container would silently see none.
+fn check_propagation(index: usize, mount: &Mount, source: &Path, table: &[MountPoint]) -> Result<(), Error> {
+    let on = holding(table, source);
+    let (enough, needed) = match mount.propagation {
+        Propagation::Private => return Ok(()),
+        Propagation::HostToContainer => {
+            (on.is_some_and(|on| on.shared || on.slave), "a shared or slave mount")
+        }
+        Propagation::Bidirectional => (on.is_some_and(|on| on.shared), "a shared mount"),
+    };
+    if enough {
+        return Ok(());
+    }
+    let on = on.map(|on| on.path.display().to_string()).unwrap_or_default();
+    let reason = format!("{} is on {on}, which is not {needed}", source.display());
+    Err(Error::bad(format!("config.mounts[{index}].propagation"), reason))
+}

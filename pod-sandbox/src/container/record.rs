@@ -1,0 +1,87 @@
+//! All that is known of a container, as it is on disk and in memory.
+
+use linkspan_image::ImageId;
+use linkspan_runtime_oci::{Resources, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use super::state::State;
+use crate::model::{
+    ContainerConfig, ContainerId, ContainerState, ContainerStatus, ContainerUser, NamespaceMode, SandboxId,
+    Signal,
+};
+use crate::records::Recorded;
+
+/// Written before the first thing is acquired, so that whatever is there after a crash is known.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ContainerRecord {
+    pub(crate) id: ContainerId,
+    pub(crate) sandbox_id: SandboxId,
+    /// As requested, but host paths of mounts resolved and resources as updated.
+    pub(crate) config: ContainerConfig,
+    /// The sandbox's.
+    pub(crate) handler: String,
+    pub(crate) image_id: ImageId,
+    /// A repo digest if there was one, else the ID; stays when the tag moves away.
+    pub(crate) image_ref: String,
+    pub(crate) created_at: Timestamp,
+    /// Absolute; empty: no log.
+    pub(crate) log_path: String,
+    pub(crate) cgroup_path: String,
+    pub(crate) user: ContainerUser,
+    pub(crate) stop_signal: Signal,
+    pub(crate) state: State,
+}
+
+impl ContainerRecord {
+    pub(crate) fn resources(&self) -> &Resources {
+        &self.config.linux.resources
+    }
+
+    /// Whether processes of it may outlive its init: those of a PID namespace of its own do not.
+    pub(crate) fn shares_pid_namespace(&self) -> bool {
+        self.config.linux.security_context.namespace_options.pid != NamespaceMode::Container
+    }
+
+    pub(crate) fn status(&self) -> ContainerStatus {
+        let (exit_code, finished_at, reason, message) = match &self.state {
+            State::Exited(exited) => {
+                (exited.exit_code, exited.finished_at, exited.reason().to_owned(), exited.message.clone())
+            }
+            _ => (0, Timestamp::default(), String::new(), String::new()),
+        };
+        ContainerStatus {
+            id: self.id.clone(),
+            sandbox_id: self.sandbox_id.clone(),
+            metadata: self.config.metadata.clone(),
+            state: self.state.for_cri(),
+            created_at: self.created_at,
+            started_at: self.state.started_at(),
+            finished_at,
+            exit_code,
+            image: self.config.image.clone(),
+            image_ref: self.image_ref.clone(),
+            image_id: self.image_id.to_string(),
+            reason,
+            message,
+            labels: self.config.labels.clone(),
+            annotations: self.config.annotations.clone(),
+            mounts: self.config.mounts.clone(),
+            log_path: self.log_path.clone(),
+            resources: self.resources().clone(),
+            user: self.user.clone(),
+            stop_signal: self.stop_signal,
+        }
+    }
+
+    pub(crate) fn is(&self, state: ContainerState) -> bool {
+        self.state.for_cri() == state
+    }
+}
+
+impl Recorded for ContainerRecord {
+    const DIR: &'static str = "containers";
+
+    fn name(&self) -> &str {
+        self.id.as_str()
+    }
+}

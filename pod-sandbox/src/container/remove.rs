@@ -1,0 +1,79 @@
+//! RemoveContainer: all that it holds, the record last; its log stays.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::record::ContainerRecord;
+use super::state::{Request, State, Verdict, admit};
+use super::stop;
+use crate::error::Error;
+use crate::model::ContainerId;
+use crate::pods::{Inner, Pods};
+use crate::table::blocking;
+use crate::{find, mounts};
+
+impl Pods {
+    /// Removes a container, by force if it runs. Unknown: Ok (CRI api.proto, RemoveContainer). Cancel safe: it goes
+    /// on.
+    ///
+    /// # Errors
+    /// [`Error::BadConfig`] for an empty ID, [`Error::Ambiguous`]; what could not be removed. It may be repeated.
+    pub async fn remove_container(&self, id: &str) -> Result<(), Error> {
+        let id = match find::container(&self.inner.table.snapshot(), id) {
+            Ok(record) => record.id.clone(),
+            Err(Error::NoSuchContainer(_)) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let inner = Arc::clone(&self.inner);
+        let work = Box::pin(async move {
+            let _lock = inner.locks.exclusive(id.as_str()).await;
+            locked(&inner, &id).await
+        });
+        self.inner.detached("RemoveContainer", work).await
+    }
+}
+
+/// With the container's lock held.
+pub(crate) async fn locked(inner: &Arc<Inner>, id: &ContainerId) -> Result<(), Error> {
+    stop::by_id(inner, id, Duration::ZERO).await?;
+    let snapshot = inner.table.snapshot();
+    let Some(record) = snapshot.containers.get(id) else { return Ok(()) };
+    if admit(&record.state, Request::Remove) != Verdict::Proceed {
+        return Ok(());
+    }
+    release_runtime(inner, record).await?;
+    release_files(inner, record).await?;
+    inner.table.remove::<ContainerRecord>(id).await?;
+    inner.samples.forget(id.as_str());
+    tracing::info!(container_id = %id, "container removed");
+    Ok(())
+}
+
+/// What an exited container still holds of the kernel: the runtime's state, its cgroup, its mounted root file
+/// system. Each step succeeds if what it is about is gone already.
+pub(crate) async fn release_runtime(inner: &Arc<Inner>, record: &ContainerRecord) -> Result<(), Error> {
+    debug_assert!(matches!(record.state, State::Exited(_) | State::Creating), "{:?}", record.state);
+    if record.shares_pid_namespace() {
+        inner.cgroups.kill_all(&record.cgroup_path).await?;
+    }
+    // The runtime keeps a directory per container. Without it there is nothing to delete, and no process to spend.
+    if inner.layout.runtime_root(&record.handler).join(record.id.as_str()).exists() {
+        inner.handler(&record.handler)?.runtime.delete(record.id.as_str(), true).await?;
+    }
+    inner.cgroups.remove(&record.cgroup_path).await?;
+    let rootfs = inner.layout.bundle(&record.sandbox_id, &record.id).join("rootfs");
+    Ok(inner.images.unmount_rootfs(&rootfs).await?)
+}
+
+/// What it holds on disk.
+pub(crate) async fn release_files(inner: &Arc<Inner>, record: &ContainerRecord) -> Result<(), Error> {
+    if let Some(monitor) = inner.monitor(&record.sandbox_id) {
+        monitor.forget(record.id.as_str()).await?;
+    }
+    inner.images.remove_rootfs(record.id.as_str()).await?;
+    let dirs = [inner.layout.bundle(&record.sandbox_id, &record.id), inner.layout.volumes(&record.id)];
+    blocking("removing a container's directories", move || {
+        dirs.iter().try_for_each(|dir| mounts::remove_tree(dir))
+    })
+    .await
+}

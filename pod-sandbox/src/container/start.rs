@@ -1,0 +1,63 @@
+//! StartContainer: once, and only what was created.
+
+use std::sync::Arc;
+
+use linkspan_runtime_oci::Timestamp;
+
+use super::record::ContainerRecord;
+use super::remove;
+use super::state::{Request, Verdict, admit};
+use crate::error::{Error, Refusal};
+use crate::find;
+use crate::model::ContainerId;
+use crate::pods::{Inner, Pods};
+use crate::sandbox::state as sandbox;
+
+impl Pods {
+    /// Starts a created container (CRI api.proto, StartContainer). Cancel safe: it goes on.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchContainer`], [`Error::Ambiguous`]; [`Error::Refused`] if it was started before, or its sandbox
+    /// is not ready. If the runtime cannot start it, its words are in the error and the container is removed.
+    pub async fn start_container(&self, id: &str) -> Result<(), Error> {
+        let record = find::container(&self.inner.table.snapshot(), id)?;
+        let inner = Arc::clone(&self.inner);
+        let work = Box::pin(async move {
+            let _sandbox = inner.locks.shared(record.sandbox_id.as_str()).await;
+            let _lock = inner.locks.exclusive(record.id.as_str()).await;
+            locked(&inner, &record.id).await
+        });
+        self.inner.detached("StartContainer", work).await
+    }
+}
+
+async fn locked(inner: &Arc<Inner>, id: &ContainerId) -> Result<(), Error> {
+    let snapshot = inner.table.snapshot();
+    let record = snapshot.containers.get(id).ok_or_else(|| Error::NoSuchContainer(id.to_string()))?;
+    if admit(&record.state, Request::Start) != Verdict::Proceed {
+        let state = record.state.for_cri();
+        return Err(Error::Refused(Refusal::NotCreated { id: id.to_string(), state }));
+    }
+    let sandbox = snapshot.sandboxes.get(&record.sandbox_id);
+    let sandbox = sandbox.ok_or_else(|| Error::NoSuchSandbox(record.sandbox_id.to_string()))?;
+    if sandbox::admit(&sandbox.state, sandbox::Request::StartContainer) != sandbox::Verdict::Proceed {
+        let state = sandbox.state.for_cri();
+        return Err(Error::Refused(Refusal::SandboxNotReady { id: sandbox.id.to_string(), state }));
+    }
+    // Taken before: a container may end before the runtime does.
+    let now = Timestamp::now();
+    if let Err(error) = inner.handler(&record.handler)?.runtime.start(id.as_str()).await {
+        // Contract: a failed start leaves nothing behind.
+        if let Err(left) = remove::locked(inner, id).await {
+            tracing::warn!(container_id = %id, error = %left, "a container that did not start could not be removed");
+        }
+        return Err(error.into());
+    }
+    let change = move |record: &ContainerRecord| {
+        let state = record.state.started(now)?;
+        Some(ContainerRecord { state, ..record.clone() })
+    };
+    inner.table.update::<ContainerRecord>(id, change).await?;
+    tracing::info!(container_id = %id, "container started");
+    Ok(())
+}

@@ -1,0 +1,251 @@
+//! StopContainer: a signal, a time of grace, then SIGKILL until it is gone.
+//!
+//! ```text
+//! first caller ─▶ signal ─▶ grace ──earliest deadline of the callers that wait──▶ kill, again and again ─▶ gone
+//!                             └─ all callers left: the pending kill is dropped, the signal is not taken back
+//! ```
+//! There is one such task per container, and it holds no lock: others may read, update or exec meanwhile.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::record::ContainerRecord;
+use super::state::{Request, State, Verdict, admit};
+use crate::error::Error;
+use crate::find;
+use crate::model::{ContainerId, Signal};
+use crate::pods::{Inner, Pods};
+
+/// Between two SIGKILLs. One is enough, unless the process is stuck in the kernel.
+const KILL_AGAIN: Duration = Duration::from_secs(1);
+/// Every so many of them the log is reminded.
+const REMIND_EVERY: u32 = 30;
+/// Stands for "never": what a clock can count to is less than what a request can ask for.
+const LONGEST_GRACE: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
+/// The stops that are under way.
+#[derive(Debug, Default)]
+pub(crate) struct Stops {
+    by_id: Mutex<HashMap<ContainerId, Stop>>,
+}
+
+#[derive(Debug, Default)]
+struct Stop {
+    /// By caller.
+    deadlines: BTreeMap<u64, Instant>,
+    next_caller: u64,
+    /// The time of grace is over; there is no way back.
+    killing: bool,
+    changed: Arc<Notify>,
+}
+
+/// What a stop's task does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    WaitUntil(Instant),
+    Kill,
+    /// Nobody waits any more.
+    Leave,
+}
+
+/// One caller that waits. Dropping it is leaving.
+#[derive(Debug)]
+struct Caller<'a> {
+    stops: &'a Stops,
+    id: ContainerId,
+    number: u64,
+}
+
+impl Stops {
+    /// Whether the time of grace is over: nothing new may be started in the container.
+    pub(crate) fn is_killing(&self, id: &ContainerId) -> bool {
+        self.lock().get(id).is_some_and(|stop| stop.killing)
+    }
+
+    /// Joins the stop of `id`; `true` if it has to be begun.
+    fn join(&self, id: &ContainerId, deadline: Instant) -> (Caller<'_>, bool) {
+        let mut by_id = self.lock();
+        let begin = !by_id.contains_key(id);
+        let stop = by_id.entry(id.clone()).or_default();
+        let number = stop.next_caller;
+        stop.next_caller += 1;
+        stop.deadlines.insert(number, deadline);
+        stop.changed.notify_one();
+        (Caller { stops: self, id: id.clone(), number }, begin)
+    }
+
+    /// Decides at `now`, and forgets the stop when it is to be left.
+    fn next(&self, id: &ContainerId, now: Instant) -> Next {
+        let mut by_id = self.lock();
+        let Some(stop) = by_id.get_mut(id) else { return Next::Leave };
+        match stop.deadlines.values().min() {
+            _ if stop.killing => Next::Kill,
+            Some(deadline) if *deadline <= now => {
+                stop.killing = true;
+                Next::Kill
+            }
+            Some(deadline) => Next::WaitUntil(*deadline),
+            None => {
+                by_id.remove(id);
+                Next::Leave
+            }
+        }
+    }
+
+    fn end(&self, id: &ContainerId) {
+        self.lock().remove(id);
+    }
+
+    fn changed(&self, id: &ContainerId) -> Arc<Notify> {
+        self.lock().get(id).map(|stop| Arc::clone(&stop.changed)).unwrap_or_default()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<ContainerId, Stop>> {
+        self.by_id.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Caller<'_> {
+    fn drop(&mut self) {
+        if let Some(stop) = self.stops.lock().get_mut(&self.id) {
+            stop.deadlines.remove(&self.number);
+            stop.changed.notify_one();
+        }
+    }
+}
+
+impl Pods {
+    /// Stops a container: sends its stop signal, and SIGKILL after `grace`. Exited or unknown: Ok. Of several
+    /// callers the earliest deadline counts (CRI api.proto, StopContainer). Dropping the future takes the deadline
+    /// back; when no caller is left the container is not killed any more.
+    ///
+    /// # Errors
+    /// [`Error::BadConfig`] for an empty ID, [`Error::Ambiguous`].
+    pub async fn stop_container(&self, id: &str, grace: Duration) -> Result<(), Error> {
+        self.inner.check_open()?;
+        let id = match find::container(&self.inner.table.snapshot(), id) {
+            Ok(record) => record.id.clone(),
+            Err(Error::NoSuchContainer(_)) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        by_id(&self.inner, &id, grace).await
+    }
+}
+
+/// Stops it and waits until it is gone.
+pub(crate) async fn by_id(inner: &Arc<Inner>, id: &ContainerId, grace: Duration) -> Result<(), Error> {
+    let snapshot = inner.table.snapshot();
+    let Some(record) = snapshot.containers.get(id) else { return Ok(()) };
+    if admit(&record.state, Request::Stop) == Verdict::AlreadyDone {
+        return Ok(());
+    }
+    let deadline = Instant::now() + grace.min(LONGEST_GRACE);
+    let (caller, begin) = inner.stops.join(id, deadline);
+    if begin {
+        let task = run(Arc::clone(inner), Arc::clone(record));
+        tokio::spawn(task);
+    }
+    gone(inner, id).await;
+    drop(caller);
+    Ok(())
+}
+
+/// Waits until it has exited, or is removed.
+async fn gone(inner: &Inner, id: &ContainerId) {
+    let exited = |record: &ContainerRecord| matches!(record.state, State::Exited(_));
+    inner
+        .table
+        .wait_for(|snapshot| snapshot.containers.get(id).is_none_or(|record| exited(record)).then_some(()))
+        .await;
+}
+
+async fn run(inner: Arc<Inner>, record: Arc<ContainerRecord>) {
+    let id = &record.id;
+    let grace_makes_sense = matches!(record.state, State::Running { .. });
+    if grace_makes_sense && !inner.stops.is_killing(id) {
+        tracing::info!(container_id = %id, signal = %record.stop_signal, "stopping container");
+        send(&record, record.stop_signal);
+    }
+    let changed = inner.stops.changed(id);
+    loop {
+        // What waits for its start has no use for grace: the runtime's init does not know the container's signals.
+        let next = if grace_makes_sense { inner.stops.next(id, Instant::now()) } else { Next::Kill };
+        match next {
+            Next::Leave => return,
+            Next::Kill => break,
+            Next::WaitUntil(deadline) => tokio::select! {
+                () = gone(&inner, id) => break,
+                () = tokio::time::sleep_until(deadline) => {}
+                () = changed.notified() => {}
+            },
+        }
+    }
+    for attempt in 0_u32.. {
+        let killed = async {
+            send(&record, Signal::KILL);
+            tokio::time::sleep(KILL_AGAIN).await;
+        };
+        tokio::select! {
+            biased;
+            () = gone(&inner, id) => break,
+            () = killed => {}
+        }
+        if attempt % REMIND_EVERY == REMIND_EVERY - 1 {
+            tracing::error!(container_id = %id, attempt, "container does not die; its process may be stuck in the kernel");
+        }
+    }
+    inner.stops.end(id);
+}
+
+fn send(record: &ContainerRecord, signal: Signal) {
+    let Some(process) = record.state.process() else { return };
+    if let Err(error) = process.signal(signal.number()) {
+        tracing::warn!(container_id = %record.id, %signal, %error, "could not signal container");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::Instant;
+
+    use super::{Next, Stops};
+    use crate::model::ContainerId;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn the_earliest_deadline_of_those_who_wait_counts() {
+        let (stops, id, now) = (Stops::default(), ContainerId::generate(), Instant::now());
+        let (long, begin) = stops.join(&id, now + 30 * SECOND);
+        assert!(begin);
+        let (short, begin) = stops.join(&id, now + 5 * SECOND);
+        assert!(!begin);
+        assert_eq!(stops.next(&id, now), Next::WaitUntil(now + 5 * SECOND));
+        drop(short);
+        assert_eq!(stops.next(&id, now + 6 * SECOND), Next::WaitUntil(now + 30 * SECOND));
+        drop(long);
+        assert_eq!(stops.next(&id, now + 6 * SECOND), Next::Leave);
+        assert!(stops.join(&id, now).1, "a later caller begins anew");
+    }
+
+    #[test]
+    fn once_killing_nobody_gets_a_reprieve() {
+        let (stops, id, now) = (Stops::default(), ContainerId::generate(), Instant::now());
+        let (caller, _) = stops.join(&id, now);
+        assert!(!stops.is_killing(&id));
+        assert_eq!(stops.next(&id, now), Next::Kill);
+        assert!(stops.is_killing(&id));
+        drop(caller);
+        let (_later, begin) = stops.join(&id, now + 60 * SECOND);
+        assert!(!begin);
+        assert_eq!(stops.next(&id, now), Next::Kill);
+        stops.end(&id);
+        assert!(!stops.is_killing(&id));
+    }
+}

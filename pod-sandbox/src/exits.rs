@@ -1,0 +1,172 @@
+//! What happens without being asked for: containers exit, pause dies, a monitor is lost.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use linkspan_runtime_oci::{Event, Exit, Monitor, Process, Timestamp, read_exit};
+
+use crate::container::record::ContainerRecord;
+use crate::container::remove::release_runtime;
+use crate::container::state::{EXIT_CODE_LOST, State};
+use crate::error::Error;
+use crate::model::{ContainerId, SandboxId};
+use crate::pods::Inner;
+use crate::sandbox::record::SandboxRecord;
+
+/// How the monitor calls pause in its events.
+const PAUSE: &str = linkspan_runtime_oci::monitor::PAUSE;
+/// Between two looks at a process that was killed and that no monitor reports on.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+const KILL: i32 = 9;
+
+/// Follows a pod's monitor until it ends.
+pub(crate) fn watch(inner: &Arc<Inner>, sandbox_id: SandboxId, monitor: &Monitor) {
+    let mut events = monitor.subscribe();
+    // Not held on to while waiting: a daemon that goes down does not wait for its pods.
+    let inner: Weak<Inner> = Arc::downgrade(inner);
+    tokio::spawn(async move {
+        while let Some(event) = events.recv().await {
+            let Some(inner) = inner.upgrade() else { return };
+            if let Err(error) = note(&inner, &sandbox_id, event).await {
+                tracing::error!(%sandbox_id, %error, "an exit could not be recorded");
+            }
+        }
+    });
+}
+
+async fn note(inner: &Arc<Inner>, sandbox_id: &SandboxId, event: Event) -> Result<(), Error> {
+    match event {
+        Event::Exited { container_id, exit } if container_id == PAUSE => {
+            tracing::info!(%sandbox_id, exit_code = exit.code, "pause exited");
+            not_ready(inner, sandbox_id).await
+        }
+        Event::Exited { container_id, exit } => match ContainerId::try_from(container_id) {
+            Ok(id) => exited(inner, &id, exit).await,
+            Err(_) => Ok(()),
+        },
+        Event::Oom { container_id } => {
+            tracing::warn!(%sandbox_id, %container_id, "the kernel killed a process for lack of memory");
+            Ok(())
+        }
+        Event::Lost => lost(inner, sandbox_id).await,
+    }
+}
+
+/// Records an exit; what the runtime and the mounts hold is let go of in the background.
+pub(crate) async fn exited(inner: &Arc<Inner>, id: &ContainerId, exit: Exit) -> Result<(), Error> {
+    end(inner, id, exit.at, exit.code, exit.oom_killed, "").await
+}
+
+/// A container may exit before its creation is recorded, and the event finds nobody then.
+pub(crate) async fn exited_early(
+    inner: &Arc<Inner>,
+    sandbox: &SandboxId,
+    id: &ContainerId,
+) -> Result<(), Error> {
+    match read_exit(&inner.layout.pod_dir(sandbox), id.as_str())? {
+        Some(exit) => exited(inner, id, exit).await,
+        None => Ok(()),
+    }
+}
+
+async fn end(
+    inner: &Arc<Inner>,
+    id: &ContainerId,
+    at: Timestamp,
+    exit_code: i32,
+    oom_killed: bool,
+    message: &'static str,
+) -> Result<(), Error> {
+    let change = move |record: &ContainerRecord| {
+        let state = record.state.exited(at, exit_code, oom_killed, message)?;
+        tracing::info!(container_id = %record.id, exit_code, oom_killed, "container exited");
+        Some(ContainerRecord { state, ..record.clone() })
+    };
+    if let Some(record) = inner.table.update::<ContainerRecord>(id, change).await? {
+        clean_up(inner, record);
+    }
+    Ok(())
+}
+
+fn clean_up(inner: &Arc<Inner>, record: Arc<ContainerRecord>) {
+    let task_inner = Arc::clone(inner);
+    inner.tasks.spawn(async move {
+        let inner = task_inner;
+        let _lock = inner.locks.exclusive(record.id.as_str()).await;
+        if !inner.table.snapshot().containers.contains_key(&record.id) {
+            return;
+        }
+        if let Err(error) = release_runtime(&inner, &record).await {
+            tracing::warn!(container_id = %record.id, %error, "not all of an exited container is gone; removal tries again");
+        }
+    });
+}
+
+/// Pause is gone: what is left of the pod waits for StopPodSandbox.
+pub(crate) async fn not_ready(inner: &Arc<Inner>, id: &SandboxId) -> Result<(), Error> {
+    let change = |record: &SandboxRecord| {
+        let state = record.state.not_ready(Timestamp::now())?;
+        Some(SandboxRecord { state, ..record.clone() })
+    };
+    inner.table.update::<SandboxRecord>(id, change).await.map(drop)
+}
+
+/// The monitor died, and with it the knowledge of how its children end: they are killed.
+pub(crate) async fn lost(inner: &Arc<Inner>, id: &SandboxId) -> Result<(), Error> {
+    if inner.take_monitor(id).is_none() {
+        // We ended it ourselves.
+        return Ok(());
+    }
+    tracing::error!(sandbox_id = %id, "monitor lost; its pod is killed");
+    let snapshot = inner.table.snapshot();
+    let pause = snapshot.sandboxes.get(id).and_then(|record| record.state.pause().copied());
+    not_ready(inner, id).await?;
+    if let Some(pause) = pause {
+        kill(&pause).await;
+    }
+    for record in snapshot.containers.values().filter(|record| record.sandbox_id == *id) {
+        abandoned(inner, record).await?;
+    }
+    Ok(())
+}
+
+/// Ends a container that has no monitor any more: by its exit record if there is one, else by killing it.
+pub(crate) async fn abandoned(inner: &Arc<Inner>, record: &ContainerRecord) -> Result<(), Error> {
+    let Some(process) = record.state.process().copied() else { return Ok(()) };
+    let recorded = read_exit(&inner.layout.pod_dir(&record.sandbox_id), record.id.as_str());
+    if let Ok(Some(exit)) = recorded {
+        return exited(inner, &record.id, exit).await;
+    }
+    if process.is_alive() {
+        let change = move |record: &ContainerRecord| match &record.state {
+            State::Exited(_) => None,
+            state => {
+                let state = State::Unknown { process, since: state.started_at() };
+                Some(ContainerRecord { state, ..record.clone() })
+            }
+        };
+        inner.table.update::<ContainerRecord>(&record.id, change).await?;
+        inner.cgroups.kill_all(&record.cgroup_path).await.or_else(gone_is_fine)?;
+        kill(&process).await;
+    }
+    let message = "its monitor was lost, and its exit code with it";
+    end(inner, &record.id, Timestamp::now(), EXIT_CODE_LOST, false, message).await
+}
+
+/// Kills a process that is nobody's child of ours, and waits until it is gone.
+pub(crate) async fn kill(process: &Process) {
+    while process.is_alive() {
+        if let Err(error) = process.signal(KILL) {
+            tracing::error!(pid = process.pid, %error, "cannot be killed");
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
+fn gone_is_fine(error: linkspan_runtime_oci::Error) -> Result<(), linkspan_runtime_oci::Error> {
+    match error {
+        linkspan_runtime_oci::Error::NoSuchCgroup { .. } => Ok(()),
+        error => Err(error),
+    }
+}

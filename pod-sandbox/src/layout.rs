@@ -1,0 +1,68 @@
+//! Where things of pods and containers are on the node (ARCHITECTURE.md, "Where things are on a node").
+
+use std::path::{Path, PathBuf};
+
+use crate::model::{ContainerId, SandboxId};
+
+/// The daemon's two directories, and every path below them that this crate uses.
+#[derive(Clone, Debug)]
+pub(crate) struct Layout {
+    root_dir: PathBuf,
+    run_dir: PathBuf,
+}
+
+impl Layout {
+    pub(crate) fn new(root_dir: &Path, run_dir: &Path) -> Self {
+        Self { root_dir: root_dir.to_owned(), run_dir: run_dir.to_owned() }
+    }
+
+    /// Records.
+    pub(crate) fn state_dir(&self) -> PathBuf {
+        self.root_dir.join("state")
+    }
+
+    /// One directory per pod.
+    pub(crate) fn pods_dir(&self) -> PathBuf {
+        self.run_dir.join("pods")
+    }
+
+    pub(crate) fn pod_dir(&self, sandbox: &SandboxId) -> PathBuf {
+        self.pods_dir().join(sandbox.as_str())
+    }
+
+    /// Pins of the pod's namespaces.
+    pub(crate) fn namespaces_dir(&self, sandbox: &SandboxId) -> PathBuf {
+        self.pod_dir(sandbox).join("ns")
+    }
+
+    pub(crate) fn shm(&self, sandbox: &SandboxId) -> PathBuf {
+        self.pod_dir(sandbox).join("shm")
+    }
+
+    pub(crate) fn resolv_conf(&self, sandbox: &SandboxId) -> PathBuf {
+        self.pod_dir(sandbox).join("resolv.conf")
+    }
+
+    pub(crate) fn hostname(&self, sandbox: &SandboxId) -> PathBuf {
+        self.pod_dir(sandbox).join("hostname")
+    }
+
+    /// The OCI bundle: `config.json`, `rootfs`, and what belongs to the runtime's calls.
+    pub(crate) fn bundle(&self, sandbox: &SandboxId, container: &ContainerId) -> PathBuf {
+        self.pod_dir(sandbox).join("containers").join(container.as_str())
+    }
+
+    /// Content of the image's `VOLUME`s: may be large, so not on the run directory's tmpfs.
+    pub(crate) fn volumes_dir(&self) -> PathBuf {
+        self.root_dir.join("volumes")
+    }
+
+    pub(crate) fn volumes(&self, container: &ContainerId) -> PathBuf {
+        self.volumes_dir().join(container.as_str())
+    }
+
+    /// A handler's `--root`: the runtime's own state.
+    pub(crate) fn runtime_root(&self, handler: &str) -> PathBuf {
+        self.run_dir.join("runtimes").join(handler)
+    }
+}

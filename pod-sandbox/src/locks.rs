@@ -1,0 +1,81 @@
+//! One task at a time acts on an ID.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
+
+/// Locks by ID. Fair: who asked first goes first, so that a stop is not starved by creates.
+///
+/// Order, where both are held: the sandbox's before its container's.
+#[derive(Debug, Default)]
+pub(crate) struct Locks {
+    by_id: Mutex<HashMap<String, Weak<RwLock<()>>>>,
+}
+
+/// Held while a task changes the object.
+pub(crate) type Exclusive = OwnedRwLockWriteGuard<()>;
+/// Held while a task needs the object to stay as it is.
+pub(crate) type Shared = OwnedRwLockReadGuard<()>;
+
+impl Locks {
+    pub(crate) async fn exclusive(&self, id: &str) -> Exclusive {
+        self.of(id).write_owned().await
+    }
+
+    pub(crate) async fn shared(&self, id: &str) -> Shared {
+        self.of(id).read_owned().await
+    }
+
+    fn of(&self, id: &str) -> Arc<RwLock<()>> {
+        let mut by_id = self.by_id.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(lock) = by_id.get(id).and_then(Weak::upgrade) {
+            return lock;
+        }
+        by_id.retain(|_, lock| lock.strong_count() > 0);
+        let lock = Arc::new(RwLock::new(()));
+        by_id.insert(id.to_owned(), Arc::downgrade(&lock));
+        lock
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_test::poll_once;
+
+    use super::Locks;
+
+    mod futures_test {
+        use std::future::Future;
+        use std::pin::pin;
+        use std::task::{Context, Poll, Waker};
+
+        pub(super) fn poll_once<F: Future>(future: F) -> Option<F::Output> {
+            match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+                Poll::Ready(output) => Some(output),
+                Poll::Pending => None,
+            }
+        }
+    }
+
+    #[test]
+    fn an_id_has_one_writer_and_others_are_free() {
+        let locks = Locks::default();
+        let held = poll_once(locks.exclusive("a"));
+        assert!(held.is_some());
+        assert!(poll_once(locks.exclusive("a")).is_none());
+        assert!(poll_once(locks.shared("a")).is_none());
+        assert!(poll_once(locks.exclusive("b")).is_some());
+        drop(held);
+        assert!(poll_once(locks.exclusive("a")).is_some());
+    }
+
+    #[test]
+    fn locks_nobody_holds_are_forgotten() {
+        let locks = Locks::default();
+        for id in 0..100 {
+            drop(poll_once(locks.exclusive(&id.to_string())));
+        }
+        assert!(locks.by_id.lock().unwrap().len() <= 1);
+    }
+}

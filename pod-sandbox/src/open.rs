@@ -1,0 +1,139 @@
+//! From the configuration to [`Pods`], recovered and ready for requests.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use linkspan_config::Config;
+use linkspan_runtime_oci::spec::clamp_oom_score_adj;
+use linkspan_runtime_oci::{Cgroups, Runtime};
+
+use crate::error::Error;
+use crate::events::Event;
+use crate::host::Host;
+use crate::layout::Layout;
+use crate::model::HandlerStatus;
+use crate::pods::{Handler, Inner, Parts, Pods, Settings};
+use crate::records::Records;
+use crate::table::blocking;
+use crate::{mounts, recovery};
+
+/// Beside the daemon's binary, unless the configuration says where.
+const MONITOR: &str = "linkspan-monitor";
+/// Nothing but the kernel's own is less likely to be killed for want of memory: it is the pod's memory of exits.
+const MONITOR_OOM_SCORE_ADJ: i64 = -999;
+
+impl Pods {
+    /// Opens the state below the configured directories and recovers what an earlier daemon left: running containers
+    /// are adopted, exits that happened meanwhile recorded, half-made things removed.
+    ///
+    /// # Errors
+    /// [`Error::Store`] for directories that cannot be made or read, [`Error::Runtime`] for a host without cgroups.
+    pub async fn open(parts: Parts) -> Result<Self, Error> {
+        let config = Arc::clone(&parts.config);
+        let layout = Layout::new(&config.root_dir, &config.run_dir);
+        let cgroups = Cgroups::detect(&config.cgroup)?;
+        let host = Host::read(cgroups.mode())?;
+        let dirs = layout.clone();
+        let records = blocking("opening the records", move || {
+            mounts::make_dir(&dirs.pods_dir(), 0o711)?;
+            mounts::make_dir(&dirs.state_dir(), 0o700)?;
+            mounts::make_dir(&dirs.volumes_dir(), 0o711)?;
+            Records::open(&dirs.state_dir())
+        })
+        .await?;
+        let (table, found) = recovery::load(records).await?;
+        let inner = Arc::new(Inner {
+            settings: settings(&config)?,
+            handlers: handlers(&config, &layout),
+            images: parts.images,
+            network: parts.network,
+            cgroups,
+            host,
+            layout,
+            table,
+            locks: Default::default(),
+            creating_sandboxes: Arc::default(),
+            creating_containers: Arc::default(),
+            stops: Default::default(),
+            samples: Default::default(),
+            monitors: Default::default(),
+            tasks: Default::default(),
+            closing: AtomicBool::new(false),
+        });
+        let (group, owner) = (inner.monitors_cgroup(), Arc::clone(&inner));
+        blocking("making the monitors' cgroup", move || Ok(owner.cgroups.create(&group)?)).await?;
+        recovery::run(&inner, found).await?;
+        Ok(Self { inner })
+    }
+
+    /// All handlers and what they can do, the default one first, under the empty name too: RuntimeClass features of
+    /// pods without one are looked up there.
+    pub async fn handlers(&self) -> Vec<HandlerStatus> {
+        let mut found = Vec::new();
+        for (name, handler) in &self.inner.handlers {
+            let features = handler.runtime.features().await;
+            let rro = |features: &linkspan_runtime_oci::Features| {
+                features.mount_options.iter().any(|option| option == "rro")
+            };
+            let status = HandlerStatus {
+                name: name.clone(),
+                recursive_read_only_mounts: features.as_ref().is_ok_and(rro),
+                user_namespaces: false,
+                path: handler.path.clone(),
+                error: features.err().map(|error| error.to_string()),
+            };
+            if *name == self.inner.settings.default_handler {
+                found.insert(0, HandlerStatus { name: String::new(), ..status.clone() });
+            }
+            found.push(status);
+        }
+        found
+    }
+
+    /// Changes from now on, each told after it is on disk and visible to reads.
+    #[must_use]
+    pub fn subscribe(&self) -> tokio::sync::broadcast::Receiver<Event> {
+        self.inner.table.subscribe()
+    }
+}
+
+impl Inner {
+    /// Outside every pod's: a pod at its memory limit must not take its monitor with it.
+    pub(crate) fn monitors_cgroup(&self) -> String {
+        format!("/{}/monitors", self.settings.cgroup_name)
+    }
+
+    pub(crate) fn monitor_oom_score_adj(&self) -> i32 {
+        clamp_oom_score_adj(MONITOR_OOM_SCORE_ADJ, self.host.oom_score_adj_floor)
+    }
+}
+
+fn settings(config: &Config) -> Result<Settings, Error> {
+    Ok(Settings {
+        default_handler: config.runtime.default.clone(),
+        cgroup_name: config.cgroup.name.clone(),
+        monitor: monitor(config.runtime.monitor.as_deref())?,
+        runtime_timeout: config.runtime.timeout,
+        container: config.container.clone(),
+    })
+}
+
+fn monitor(configured: Option<&Path>) -> Result<PathBuf, Error> {
+    if let Some(path) = configured {
+        return Ok(path.to_owned());
+    }
+    let own = "/proc/self/exe";
+    let exe = std::env::current_exe().map_err(Error::store("looking for the daemon's own binary", own))?;
+    Ok(exe.with_file_name(MONITOR))
+}
+
+fn handlers(config: &Config, layout: &Layout) -> std::collections::BTreeMap<String, Handler> {
+    let handler = |(name, handler): (&String, &linkspan_config::Handler)| {
+        let runtime = Runtime::new(name, handler, layout.runtime_root(name))
+            .with_timeout(config.runtime.timeout)
+            .with_cgroup_driver(config.cgroup.driver);
+        (name.clone(), Handler { runtime, path: handler.path.clone(), sandbox: handler.sandbox })
+    };
+    config.runtime.handlers.iter().map(handler).collect()
+}

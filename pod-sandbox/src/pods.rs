@@ -1,0 +1,129 @@
+//! The face of the crate: every request about pods and containers.
+//!
+//! A request that changes something runs detached from its caller: it ends or is undone whether or not the caller
+//! waits. Dropping the future of such a method is safe at any time. Reads are served from the snapshot at once.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use linkspan_config::{Config, SandboxKind};
+use linkspan_image::Images;
+use linkspan_runtime_oci::monitor::Monitor;
+use linkspan_runtime_oci::{Cgroups, Runtime};
+use tokio_util::task::TaskTracker;
+use tracing::Instrument;
+
+use crate::container::stop::Stops;
+use crate::creating::Creating;
+use crate::error::{Error, Refusal};
+use crate::host::Host;
+use crate::layout::Layout;
+use crate::locks::Locks;
+use crate::model::{ContainerId, ContainerMetadata, SandboxId, SandboxMetadata};
+use crate::network::Network;
+use crate::stats::Samples;
+use crate::table::Table;
+
+/// What [`Pods`] is made of.
+#[derive(Clone)]
+pub struct Parts {
+    pub config: Arc<Config>,
+    pub images: Images,
+    pub network: Network,
+}
+
+/// All pods and containers of the node. Cheap to clone; clones share everything.
+#[derive(Clone)]
+pub struct Pods {
+    pub(crate) inner: Arc<Inner>,
+}
+
+/// One runtime handler as configured.
+#[derive(Clone, Debug)]
+pub(crate) struct Handler {
+    pub(crate) runtime: Runtime,
+    pub(crate) path: PathBuf,
+    pub(crate) sandbox: SandboxKind,
+}
+
+/// The options that operations need.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) default_handler: String,
+    pub(crate) cgroup_name: String,
+    /// The `linkspan-monitor` binary.
+    pub(crate) monitor: PathBuf,
+    /// For one call of the runtime.
+    pub(crate) runtime_timeout: Duration,
+    pub(crate) container: linkspan_config::Container,
+}
+
+/// What all requests share.
+pub(crate) struct Inner {
+    pub(crate) settings: Settings,
+    pub(crate) handlers: BTreeMap<String, Handler>,
+    pub(crate) images: Images,
+    pub(crate) network: Network,
+    pub(crate) cgroups: Cgroups,
+    pub(crate) host: Host,
+    pub(crate) layout: Layout,
+    pub(crate) table: Arc<Table>,
+    pub(crate) locks: Locks,
+    pub(crate) creating_sandboxes: Arc<Creating<SandboxMetadata, SandboxId>>,
+    pub(crate) creating_containers: Arc<Creating<(SandboxId, ContainerMetadata), ContainerId>>,
+    pub(crate) stops: Stops,
+    pub(crate) samples: Samples,
+    /// The pods' monitors, while they are connected.
+    pub(crate) monitors: RwLock<BTreeMap<SandboxId, Monitor>>,
+    /// Everything that runs detached.
+    pub(crate) tasks: TaskTracker,
+    pub(crate) closing: AtomicBool,
+}
+
+impl Inner {
+    /// Runs `work` to its end, whether or not the caller stays.
+    pub(crate) async fn detached<T, F>(&self, what: &'static str, work: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, Error>> + Send + 'static,
+    {
+        self.check_open()?;
+        let task = self.tasks.spawn(work.in_current_span());
+        task.await.unwrap_or_else(|_| Err(Error::Lost { what: what.to_owned() }))
+    }
+
+    pub(crate) fn check_open(&self) -> Result<(), Error> {
+        if self.closing.load(Ordering::Acquire) { Err(Error::Refused(Refusal::ShuttingDown)) } else { Ok(()) }
+    }
+
+    pub(crate) fn monitor(&self, sandbox: &SandboxId) -> Option<Monitor> {
+        self.monitors.read().unwrap_or_else(PoisonError::into_inner).get(sandbox).cloned()
+    }
+
+    pub(crate) fn add_monitor(&self, sandbox: SandboxId, monitor: Monitor) {
+        self.monitors.write().unwrap_or_else(PoisonError::into_inner).insert(sandbox, monitor);
+    }
+
+    pub(crate) fn take_monitor(&self, sandbox: &SandboxId) -> Option<Monitor> {
+        self.monitors.write().unwrap_or_else(PoisonError::into_inner).remove(sandbox)
+    }
+
+    /// The handler that a record names; the configuration may have lost it since.
+    pub(crate) fn handler(&self, name: &str) -> Result<&Handler, Error> {
+        let handler = self.handlers.get(name);
+        handler.ok_or_else(|| Error::bad("runtime_handler", format!("no handler {name:?} is configured")))
+    }
+}
+
+impl Pods {
+    /// Ends what is running and accepts nothing new. Pods go on.
+    pub async fn shutdown(&self) {
+        self.inner.closing.store(true, Ordering::Release);
+        self.inner.tasks.close();
+        self.inner.tasks.wait().await;
+    }
+}

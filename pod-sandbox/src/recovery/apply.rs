@@ -1,0 +1,93 @@
+//! Does what the plan says. What fails is logged and left for Stop and Remove, or for the next start.
+
+use std::sync::Arc;
+
+use linkspan_runtime_oci::Timestamp;
+
+use super::facts::{ContainerFacts, Facts, SandboxFacts};
+use super::plan::{ContainerFate, Plan, SandboxFate};
+use crate::container::record::ContainerRecord;
+use crate::container::remove::{release_files, release_runtime};
+use crate::container::state::EXIT_CODE_LOST;
+use crate::error::Error;
+use crate::exits;
+use crate::pods::Inner;
+use crate::sandbox::record::SandboxRecord;
+use crate::sandbox::{remove, stop};
+
+pub(super) async fn run(inner: &Arc<Inner>, facts: Facts, plan: Plan) {
+    for (id, monitor) in &facts.monitors {
+        inner.add_monitor(id.clone(), monitor.clone());
+    }
+    // Containers first: a sandbox is undone after what is in it.
+    for (facts, fate) in facts.containers.iter().zip(plan.containers) {
+        if let Err(error) = container(inner, facts, &fate).await {
+            tracing::error!(container_id = %facts.record.id, ?fate, %error, "container not wholly recovered");
+        }
+    }
+    for (facts, fate) in facts.sandboxes.iter().zip(plan.sandboxes) {
+        if let Err(error) = sandbox(inner, facts, fate).await {
+            tracing::error!(sandbox_id = %facts.record.id, ?fate, %error, "sandbox not wholly recovered");
+        }
+    }
+    for (id, monitor) in &facts.monitors {
+        if inner.monitor(id).is_some() {
+            exits::watch(inner, id.clone(), monitor);
+        }
+    }
+}
+
+async fn container(inner: &Arc<Inner>, facts: &ContainerFacts, fate: &ContainerFate) -> Result<(), Error> {
+    let record = &facts.record;
+    match fate {
+        ContainerFate::Keep => Ok(()),
+        ContainerFate::Started => {
+            let now = Timestamp::now();
+            let change = move |record: &ContainerRecord| {
+                let state = record.state.started(now)?;
+                Some(ContainerRecord { state, ..record.clone() })
+            };
+            inner.table.update::<ContainerRecord>(&record.id, change).await.map(drop)
+        }
+        ContainerFate::Exited(exit) => exits::exited(inner, &record.id, *exit).await,
+        ContainerFate::Rebooted => {
+            let now = Timestamp::now();
+            let message = "the node was restarted";
+            let change = move |record: &ContainerRecord| {
+                let state = record.state.exited(now, EXIT_CODE_LOST, false, message)?;
+                Some(ContainerRecord { state, ..record.clone() })
+            };
+            inner.table.update::<ContainerRecord>(&record.id, change).await.map(drop)
+        }
+        ContainerFate::Abandoned => exits::abandoned(inner, record).await,
+        ContainerFate::CleanUp => release_runtime(inner, record).await,
+        ContainerFate::Undo => {
+            tracing::warn!(container_id = %record.id, "removing a container that was not finished");
+            inner.cgroups.kill_all(&record.cgroup_path).await?;
+            release_runtime(inner, record).await?;
+            release_files(inner, record).await?;
+            inner.table.withdraw::<ContainerRecord>(record.id.clone()).await
+        }
+    }
+}
+
+async fn sandbox(inner: &Arc<Inner>, facts: &SandboxFacts, fate: SandboxFate) -> Result<(), Error> {
+    let record = &facts.record;
+    match fate {
+        SandboxFate::Keep => Ok(()),
+        SandboxFate::NotReady => {
+            exits::not_ready(inner, &record.id).await?;
+            // Without a monitor pause has no purpose, and nobody to end it later.
+            if let Some(pause) = record.state.pause().filter(|_| facts.same_boot && !facts.has_monitor) {
+                exits::kill(pause).await;
+            }
+            Ok(())
+        }
+        SandboxFate::Undo => {
+            tracing::warn!(sandbox_id = %record.id, "removing a sandbox that was not finished");
+            stop::release(inner, record).await?;
+            remove::remnants(inner, record).await?;
+            inner.table.withdraw::<SandboxRecord>(record.id.clone()).await
+        }
+    }
+}

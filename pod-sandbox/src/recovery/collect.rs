@@ -1,0 +1,102 @@
+//! What nobody owns any more: directories, cgroups, root file systems and addresses without a record.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use linkspan_runtime_oci::Monitor;
+
+use crate::error::Error;
+use crate::model::id::is_id;
+use crate::mounts;
+use crate::namespaces;
+use crate::network::Attachment;
+use crate::pods::Inner;
+use crate::table::blocking;
+
+pub(super) async fn run(inner: &Arc<Inner>) {
+    let snapshot = inner.table.snapshot();
+    let sandboxes: BTreeSet<&str> = snapshot.sandboxes.keys().map(|id| id.as_str()).collect();
+    let containers: BTreeSet<&str> = snapshot.containers.keys().map(|id| id.as_str()).collect();
+    for id in stray(&inner.layout.pods_dir(), &sandboxes) {
+        note("pod directory", &id, pod(inner, &id).await);
+    }
+    for (name, handler) in &inner.handlers {
+        for id in stray(&inner.layout.runtime_root(name), &containers) {
+            let deleted = handler.runtime.delete(&id, true).await;
+            note("runtime's container", &id, deleted.map_err(Error::from));
+        }
+    }
+    for id in &sandboxes {
+        let bundles = inner.layout.pods_dir().join(id).join("containers");
+        for container in stray(&bundles, &containers) {
+            note("bundle", &container, remove_tree(&bundles.join(&container)).await);
+        }
+    }
+    for id in stray(&inner.layout.volumes_dir(), &containers) {
+        note("volumes", &id, remove_tree(&inner.layout.volumes_dir().join(&id)).await);
+    }
+    root_file_systems(inner, &containers).await;
+    cgroups(inner, &sandboxes).await;
+    let attached: Vec<Attachment> =
+        snapshot.sandboxes.values().filter_map(|record| record.attachment.clone()).collect();
+    if let Err(error) = inner.network.gc(&attached).await {
+        tracing::warn!(%error, "addresses that nobody owns may not all be freed");
+    }
+}
+
+/// Entries of a directory that are named like an ID and that nobody owns.
+fn stray(dir: &Path, owned: &BTreeSet<&str>) -> Vec<String> {
+    let names = fs::read_dir(dir).into_iter().flatten().flatten();
+    let names = names.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    names.filter(|name| is_id(name) && !owned.contains(name.as_str())).collect()
+}
+
+async fn pod(inner: &Inner, id: &str) -> Result<(), Error> {
+    let dir = inner.layout.pods_dir().join(id);
+    if let Ok(monitor) = Monitor::connect(&dir).await {
+        monitor.shutdown().await?;
+    }
+    namespaces::unpin(&dir.join("ns")).await?;
+    remove_tree(&dir).await
+}
+
+async fn root_file_systems(inner: &Inner, containers: &BTreeSet<&str>) {
+    let keys = inner.images.rootfs_keys().unwrap_or_else(|error| {
+        tracing::warn!(%error, "root file systems that nobody owns are not collected");
+        Vec::new()
+    });
+    for key in keys.iter().filter(|key| !containers.contains(key.as_str())) {
+        let removed = inner.images.remove_rootfs(key).await;
+        note("root file system", key, removed.map_err(Error::from));
+    }
+}
+
+/// Below our own group. What was below the kubelet's goes with the kubelet's.
+async fn cgroups(inner: &Inner, sandboxes: &BTreeSet<&str>) {
+    let group = format!("/{}", inner.settings.cgroup_name);
+    let hierarchies = inner.cgroups.procs_files(&group);
+    let stray: BTreeSet<String> =
+        hierarchies.iter().filter_map(|file| file.parent()).flat_map(|dir| stray(dir, sandboxes)).collect();
+    for id in stray {
+        let path = format!("{group}/{id}");
+        let removed = async {
+            inner.cgroups.kill_all(&path).await?;
+            inner.cgroups.remove(&path).await
+        };
+        note("cgroup", &id, removed.await.map_err(Error::from));
+    }
+}
+
+async fn remove_tree(dir: &Path) -> Result<(), Error> {
+    let dir = dir.to_owned();
+    blocking("removing what nobody owns", move || mounts::remove_tree(&dir)).await
+}
+
+fn note(what: &'static str, id: &str, result: Result<(), Error>) {
+    match result {
+        Ok(()) => tracing::info!(what, id, "collected what nobody owned"),
+        Err(error) => tracing::error!(what, id, %error, "could not collect what nobody owns"),
+    }
+}

@@ -1,0 +1,13 @@
+//! Sandboxes: what each of their RPCs does.
+//!
+//! ```text
+//! run ──▶ Ready ──stop──▶ Stopped ──remove──▶ (gone)
+//! ```
+
+pub(crate) mod record;
+pub(crate) mod remove;
+pub(crate) mod run;
+pub(crate) mod state;
+pub(crate) mod status;
+pub(crate) mod stop;
+pub(crate) mod validate;

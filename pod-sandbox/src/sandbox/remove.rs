@@ -1,0 +1,68 @@
+//! RemovePodSandbox: all that is left, the record last.
+
+use std::sync::Arc;
+
+use super::record::SandboxRecord;
+use super::state::{Request, Verdict, admit};
+use super::stop;
+use crate::container::remove as container;
+use crate::error::Error;
+use crate::model::SandboxId;
+use crate::pods::{Inner, Pods};
+use crate::table::blocking;
+use crate::{find, mounts};
+
+impl Pods {
+    /// Removes a sandbox with its containers, by force if they run. Unknown: Ok (CRI api.proto, RemovePodSandbox).
+    /// Cancel safe: it goes on.
+    ///
+    /// # Errors
+    /// [`Error::BadConfig`] for an empty ID, [`Error::Ambiguous`]; what could not be removed. It may be repeated.
+    pub async fn remove_sandbox(&self, id: &str) -> Result<(), Error> {
+        let record = match find::sandbox(&self.inner.table.snapshot(), id) {
+            Ok(record) => record,
+            Err(Error::NoSuchSandbox(_)) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let inner = Arc::clone(&self.inner);
+        let work = Box::pin(async move {
+            let _lock = inner.locks.exclusive(record.id.as_str()).await;
+            locked(&inner, &record.id).await
+        });
+        self.inner.detached("RemovePodSandbox", work).await
+    }
+}
+
+async fn locked(inner: &Arc<Inner>, id: &SandboxId) -> Result<(), Error> {
+    stop::locked(inner, id).await?;
+    let snapshot = inner.table.snapshot();
+    let Some(record) = snapshot.sandboxes.get(id) else { return Ok(()) };
+    if admit(&record.state, Request::Remove) != Verdict::Proceed {
+        return Ok(());
+    }
+    for container in snapshot.containers.values().filter(|container| container.sandbox_id == *id) {
+        let _lock = inner.locks.exclusive(container.id.as_str()).await;
+        container::locked(inner, &container.id).await?;
+    }
+    remnants(inner, record).await?;
+    inner.table.remove::<SandboxRecord>(id).await?;
+    tracing::info!(sandbox_id = %id, "sandbox removed");
+    Ok(())
+}
+
+/// Removes cgroups and directories of a sandbox that holds nothing else any more. Gone: Ok.
+pub(crate) async fn remnants(inner: &Arc<Inner>, record: &SandboxRecord) -> Result<(), Error> {
+    inner.cgroups.remove(&record.cgroup.pause).await?;
+    let parent = &record.cgroup.parent;
+    let ours = format!("/{}/{}", inner.settings.cgroup_name, record.id);
+    if *parent == ours {
+        inner.cgroups.remove(parent).await?;
+    } else if record.cgroup.made.contains(parent)
+        && let Err(error) = inner.cgroups.remove(parent).await
+    {
+        // Other pods may live in a group that the request named and we happened to make.
+        tracing::debug!(sandbox_id = %record.id, %error, "the pod's parent group stays");
+    }
+    let dir = inner.layout.pod_dir(&record.id);
+    blocking("removing a pod's directory", move || mounts::remove_tree(&dir)).await
+}

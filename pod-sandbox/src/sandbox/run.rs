@@ -1,0 +1,94 @@
+//! RunPodSandbox: facts → plan → apply.
+//!
+//! ```text
+//! record ─ directories ─ cgroup ─ namespaces ─ shm, files ─┬─ network ────────┬─▶ Ready
+//!                                                          └─ monitor ─ pause ┘
+//! ```
+
+mod apply;
+mod facts;
+mod plan;
+
+use std::sync::Arc;
+
+use linkspan_config::SandboxKind;
+
+use super::validate;
+use crate::error::Error;
+use crate::model::{SandboxConfig, SandboxId};
+use crate::pods::{Inner, Pods};
+use crate::undo::Undo;
+
+impl Pods {
+    /// Makes a sandbox that is ready for containers. The same metadata again joins the running call, or returns the
+    /// sandbox that is there (CRI api.proto, RunPodSandbox). Cancel safe: it is finished, and found by the retry.
+    ///
+    /// # Errors
+    /// [`Error::BadConfig`] names the field; everything else leaves nothing behind.
+    pub async fn run_sandbox(
+        &self,
+        config: SandboxConfig,
+        runtime_handler: &str,
+    ) -> Result<SandboxId, Error> {
+        let inner = Arc::clone(&self.inner);
+        inner.check_open()?;
+        validate::check(&config)?;
+        let handler = handler(&inner, runtime_handler)?.to_owned();
+        let metadata = config.metadata.clone();
+        let existing = {
+            let snapshot = inner.table.snapshot();
+            let same = snapshot.sandboxes.values().find(|record| record.config.metadata == metadata);
+            same.map(|record| record.id.clone())
+        };
+        if let Some(id) = existing {
+            // Let a removal of it that is under way end first: its ID would be of no use.
+            drop(inner.locks.shared(id.as_str()).await);
+        }
+        let find = || {
+            let snapshot = inner.table.snapshot();
+            let same = snapshot.sandboxes.values().find(|record| record.config.metadata == metadata);
+            same.map(|record| record.id.clone())
+        };
+        let runtime_handler = runtime_handler.to_owned();
+        let work = || Box::pin(run(Arc::clone(&inner), config, runtime_handler, handler));
+        inner.creating_sandboxes.join(metadata.clone(), &inner.tasks, find, work).await
+    }
+}
+
+/// The handler's own name; the empty one is the default.
+fn handler<'a>(inner: &'a Inner, requested: &'a str) -> Result<&'a str, Error> {
+    let name = if requested.is_empty() { &inner.settings.default_handler } else { requested };
+    match inner.handlers.get(name).map(|handler| handler.sandbox) {
+        Some(SandboxKind::Native) => Ok(name),
+        Some(SandboxKind::Oci) => Err(Error::Unimplemented("handlers with sandbox = \"oci\"")),
+        None => {
+            let start: String = name.chars().take(64).collect();
+            let known: Vec<&str> = inner.handlers.keys().map(String::as_str).collect();
+            let reason = format!("no handler {start:?} is configured, only {}", known.join(", "));
+            Err(Error::bad("runtime_handler", reason))
+        }
+    }
+}
+
+async fn run(
+    inner: Arc<Inner>,
+    config: SandboxConfig,
+    runtime_handler: String,
+    handler: String,
+) -> Result<SandboxId, Error> {
+    let facts = facts::read(&inner, runtime_handler, handler)?;
+    let plan = plan::decide(config, &facts)?;
+    let id = plan.record.id.clone();
+    let mut undo = Undo::default();
+    match apply::run(&inner, plan, &mut undo).await {
+        Ok(()) => {
+            undo.disarm();
+            tracing::info!(sandbox_id = %id, "sandbox ready");
+            Ok(id)
+        }
+        Err(error) => {
+            undo.run().await;
+            Err(error)
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! Makes what the plan says, each step with its reverse. Decides nothing.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use linkspan_runtime_oci::Process;
+use linkspan_runtime_oci::monitor::{Monitor, MonitorSpec, PauseSpec};
+
+use super::plan::{FilePlan, SandboxPlan};
+use crate::error::Error;
+use crate::mounts;
+use crate::namespaces;
+use crate::network::{Attachment, NetworkStatus};
+use crate::pods::Inner;
+use crate::sandbox::record::SandboxRecord;
+use crate::sandbox::state::State;
+use crate::table::blocking;
+use crate::undo::Undo;
+
+/// Anybody may pass, nobody may list.
+const POD_DIR_MODE: u32 = 0o711;
+
+pub(super) async fn run(inner: &Arc<Inner>, plan: SandboxPlan, undo: &mut Undo) -> Result<(), Error> {
+    let mut record = plan.record.clone();
+    announce(inner, &record, undo).await?;
+    directories(&plan, undo).await?;
+    cgroup(inner, &mut record, &plan, undo).await?;
+    let pinned = namespaces::create(&plan.namespaces).await?;
+    let dir = plan.namespaces.dir.clone();
+    undo.push("unpin namespaces", move || async move { Ok(namespaces::unpin(&dir).await?) });
+    record.namespaces = pinned;
+    files(&plan).await?;
+
+    let network = attach(inner, record.attachment.as_ref(), undo);
+    let (network, monitor) = tokio::join!(network, start_monitor(inner, &plan));
+    if let Ok(monitor) = &monitor {
+        let monitor = monitor.clone();
+        undo.push("end monitor", move || async move { Ok(monitor.shutdown().await?) });
+    }
+    let (network, monitor) = (network?, monitor?);
+    let pause = start_pause(inner, &monitor, &record, &plan).await?;
+    if let Some(attachment) = &record.attachment {
+        let netns = attachment.netns.clone();
+        let sysctls = plan.namespaces.sysctls.clone();
+        namespaces::apply_interface_sysctls(&netns, &sysctls).await?;
+    }
+    record.network = network;
+    record.state = State::Ready { pause };
+    let id = record.id.clone();
+    inner.add_monitor(id.clone(), monitor.clone());
+    if let Err(error) = inner.table.put(record).await {
+        inner.take_monitor(&id);
+        return Err(error);
+    }
+    crate::exits::watch(inner, id, &monitor);
+    Ok(())
+}
+
+async fn announce(inner: &Arc<Inner>, record: &SandboxRecord, undo: &mut Undo) -> Result<(), Error> {
+    let (table, id) = (Arc::clone(&inner.table), record.id.clone());
+    undo.push("remove record", move || async move { table.withdraw::<SandboxRecord>(id).await });
+    inner.table.announce(record).await
+}
+
+async fn directories(plan: &SandboxPlan, undo: &mut Undo) -> Result<(), Error> {
+    let (pod_dir, log_directory) = (plan.pod_dir.clone(), plan.log_directory.clone());
+    let dir = pod_dir.clone();
+    undo.push("remove pod directory", move || {
+        blocking("removing a pod's directory", move || mounts::remove_tree(&dir))
+    });
+    blocking("making a pod's directories", move || {
+        mounts::make_dir(&pod_dir, POD_DIR_MODE)?;
+        match &log_directory {
+            Some(dir) if !dir.exists() => {
+                fs::create_dir_all(dir).map_err(Error::store("making log directory", dir))
+            }
+            _ => Ok(()),
+        }
+    })
+    .await
+}
+
+async fn cgroup(
+    inner: &Arc<Inner>,
+    record: &mut SandboxRecord,
+    plan: &SandboxPlan,
+    undo: &mut Undo,
+) -> Result<(), Error> {
+    let (cgroups, paths, limits) = (inner.cgroups.clone(), record.cgroup.clone(), plan.pod_limits.clone());
+    let (undo_cgroups, ours) = (inner.cgroups.clone(), record.cgroup.pause.clone());
+    undo.push("remove pause's cgroup", move || async move { Ok(undo_cgroups.remove(&ours).await?) });
+    let parent_made = blocking("making a pod's cgroup", move || {
+        let parent_made = cgroups.create(&paths.parent)?;
+        cgroups.create(&paths.pause)?;
+        if let Some(limits) = limits {
+            cgroups.apply(&paths.parent, &limits)?;
+        }
+        Ok(parent_made)
+    })
+    .await?;
+    if parent_made {
+        record.cgroup.made.push(record.cgroup.parent.clone());
+        let (cgroups, parent) = (inner.cgroups.clone(), record.cgroup.parent.clone());
+        undo.push("remove pod's cgroup", move || async move { Ok(cgroups.remove(&parent).await?) });
+    }
+    record.cgroup.made.push(record.cgroup.pause.clone());
+    Ok(())
+}
+
+async fn files(plan: &SandboxPlan) -> Result<(), Error> {
+    let (files, shm) = ([plan.hostname_file.clone(), plan.resolv_conf.clone()], plan.shm.clone());
+    blocking("writing a pod's files", move || {
+        for FilePlan { path, content } in &files {
+            write_readable(path, content)?;
+        }
+        // Its reverse is the removal of the pod's directory, which unmounts all below it.
+        shm.map_or(Ok(()), |shm| mounts::mount_shm(&shm.path, shm.size_bytes))
+    })
+    .await
+}
+
+fn write_readable(path: &Path, content: &str) -> Result<(), Error> {
+    use std::os::unix::fs::PermissionsExt;
+    fs::write(path, content).map_err(Error::store("writing", path))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o644))
+        .map_err(Error::store("setting the mode of", path))
+}
+
+async fn attach(
+    inner: &Arc<Inner>,
+    attachment: Option<&Attachment>,
+    undo: &mut Undo,
+) -> Result<Option<NetworkStatus>, Error> {
+    let Some(attachment) = attachment else { return Ok(None) };
+    // CNI wants DEL after a failed ADD too.
+    let (network, to_detach) = (inner.network.clone(), attachment.clone());
+    undo.push("detach network", move || async move { Ok(network.detach(&to_detach).await?) });
+    Ok(Some(inner.network.attach(attachment).await?))
+}
+
+async fn start_monitor(inner: &Arc<Inner>, plan: &SandboxPlan) -> Result<Monitor, Error> {
+    let spec = MonitorSpec {
+        binary: inner.settings.monitor.clone(),
+        pod_dir: plan.pod_dir.clone(),
+        sandbox_id: plan.record.id.to_string(),
+        cgroup_procs: inner.cgroups.procs_files(&inner.monitors_cgroup()),
+        oom_score_adj: Some(inner.monitor_oom_score_adj()),
+        max_log_line_bytes: inner.settings.container.max_log_line_bytes,
+    };
+    Ok(Monitor::spawn(&spec).await?)
+}
+
+async fn start_pause(
+    inner: &Arc<Inner>,
+    monitor: &Monitor,
+    record: &SandboxRecord,
+    plan: &SandboxPlan,
+) -> Result<Process, Error> {
+    let spec = PauseSpec {
+        network: record.namespaces.network.clone(),
+        ipc: record.namespaces.ipc.clone(),
+        uts: record.namespaces.uts.clone(),
+        new_pid: plan.new_pid_namespace,
+        cgroup_procs: inner.cgroups.procs_files(&record.cgroup.pause),
+        oom_score_adj: Some(plan.pause_oom_score_adj),
+    };
+    Ok(monitor.start_pause(spec).await?)
+}

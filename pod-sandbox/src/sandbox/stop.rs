@@ -1,0 +1,101 @@
+//! StopPodSandbox: containers, then network, then pause, then namespaces and mounts.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use linkspan_runtime_oci::Timestamp;
+
+use super::record::SandboxRecord;
+use super::state::{Request, Verdict, admit};
+use crate::container::stop;
+use crate::error::Error;
+use crate::exits;
+use crate::model::SandboxId;
+use crate::pods::{Inner, Pods};
+use crate::table::blocking;
+use crate::{find, mounts, namespaces};
+
+impl Pods {
+    /// Stops a sandbox: its containers are killed, its network and namespaces let go of. Stopped or unknown: Ok.
+    /// May be repeated after it failed half-way (CRI api.proto, StopPodSandbox). `budget` is what the caller will
+    /// wait at most. Cancel safe: it goes on.
+    ///
+    /// # Errors
+    /// [`Error::BadConfig`] for an empty ID, [`Error::Ambiguous`]; what could not be let go of.
+    pub async fn stop_sandbox(&self, id: &str, budget: Option<Duration>) -> Result<(), Error> {
+        let record = match find::sandbox(&self.inner.table.snapshot(), id) {
+            Ok(record) => record,
+            Err(Error::NoSuchSandbox(_)) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let inner = Arc::clone(&self.inner);
+        let work = Box::pin(async move {
+            let _lock = inner.locks.exclusive(record.id.as_str()).await;
+            locked(&inner, &record.id).await
+        });
+        let what = "StopPodSandbox";
+        match budget {
+            None => self.inner.detached(what, work).await,
+            Some(after) => match tokio::time::timeout(after, self.inner.detached(what, work)).await {
+                Ok(result) => result,
+                Err(_) => Err(Error::TimedOut { what: format!("stopping sandbox {id}"), after }),
+            },
+        }
+    }
+}
+
+/// With the sandbox's lock held.
+pub(super) async fn locked(inner: &Arc<Inner>, id: &SandboxId) -> Result<(), Error> {
+    let snapshot = inner.table.snapshot();
+    let Some(record) = snapshot.sandboxes.get(id) else { return Ok(()) };
+    if admit(&record.state, Request::Stop) == Verdict::AlreadyDone {
+        return Ok(());
+    }
+    // From here on no container is created or started in it.
+    exits::not_ready(inner, id).await?;
+    containers(inner, id).await?;
+    release(inner, record).await?;
+    let change = |record: &SandboxRecord| {
+        let state = record.state.stopped(Timestamp::now())?;
+        Some(SandboxRecord { state, ..record.clone() })
+    };
+    inner.table.update::<SandboxRecord>(id, change).await?;
+    tracing::info!(sandbox_id = %id, "sandbox stopped");
+    Ok(())
+}
+
+/// CRI: containers that still run are terminated by force.
+async fn containers(inner: &Arc<Inner>, id: &SandboxId) -> Result<(), Error> {
+    let snapshot = inner.table.snapshot();
+    let stops: Vec<_> = snapshot
+        .containers
+        .values()
+        .filter(|record| record.sandbox_id == *id)
+        .map(|record| {
+            let (inner, container) = (Arc::clone(inner), record.id.clone());
+            tokio::spawn(async move { stop::by_id(&inner, &container, Duration::ZERO).await })
+        })
+        .collect();
+    for stop in stops {
+        stop.await.unwrap_or_else(|_| Err(Error::Lost { what: "stopping a container".to_owned() }))?;
+    }
+    Ok(())
+}
+
+/// Lets go of all that a ready sandbox holds. Each step succeeds if what it is about is gone already. Namespaces go
+/// after the network: plugins look into them.
+pub(crate) async fn release(inner: &Arc<Inner>, record: &SandboxRecord) -> Result<(), Error> {
+    if let Some(attachment) = &record.attachment {
+        inner.network.detach(attachment).await?;
+    }
+    match inner.take_monitor(&record.id) {
+        Some(monitor) => monitor.shutdown().await?,
+        None => match record.state.pause() {
+            Some(pause) => exits::kill(pause).await,
+            None => inner.cgroups.kill_all(&record.cgroup.pause).await?,
+        },
+    }
+    namespaces::unpin(&inner.layout.namespaces_dir(&record.id)).await?;
+    let shm = inner.layout.shm(&record.id);
+    blocking("unmounting shm", move || mounts::unmount_all_at(&shm)).await
+}

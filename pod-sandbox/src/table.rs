@@ -1,0 +1,228 @@
+//! All sandboxes and containers: one immutable snapshot in memory, a record each on disk.
+//!
+//! A change is written to disk first, then becomes the snapshot, then is told as an event. Reads take the snapshot
+//! and wait for nobody.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use linkspan_runtime_oci::Timestamp;
+use tokio::sync::{broadcast, watch};
+
+use crate::container::record::ContainerRecord;
+use crate::container::state as container;
+use crate::error::Error;
+use crate::events::{Event, EventKind};
+use crate::model::{ContainerId, SandboxId};
+use crate::records::{Recorded, Records};
+use crate::sandbox::record::SandboxRecord;
+use crate::sandbox::state as sandbox;
+
+/// A listener that falls behind by so many events misses some, and is told so.
+const EVENT_BACKLOG: usize = 1024;
+
+/// One moment's view. Things that are still being made are not in it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Snapshot {
+    pub(crate) sandboxes: BTreeMap<SandboxId, Arc<SandboxRecord>>,
+    pub(crate) containers: BTreeMap<ContainerId, Arc<ContainerRecord>>,
+}
+
+/// A kind of record that the table holds.
+pub(crate) trait Tabled: Recorded + Send + Sync + 'static {
+    type Id: Ord + Clone + Send + 'static;
+    fn id(&self) -> &Self::Id;
+    fn column(snapshot: &Snapshot) -> &BTreeMap<Self::Id, Arc<Self>>;
+    fn column_mut(snapshot: &mut Snapshot) -> &mut BTreeMap<Self::Id, Arc<Self>>;
+    /// What to tell of a change from `before`.
+    fn events(before: Option<&Self>, after: Option<&Self>) -> &'static [EventKind];
+}
+
+/// The face of it; shared.
+#[derive(Debug)]
+pub(crate) struct Table {
+    records: Records,
+    /// Held from reading the snapshot to replacing it.
+    writer: Mutex<()>,
+    snapshot: RwLock<Arc<Snapshot>>,
+    changed: watch::Sender<()>,
+    events: broadcast::Sender<Event>,
+}
+
+impl Table {
+    pub(crate) fn new(records: Records, snapshot: Snapshot) -> Arc<Self> {
+        Arc::new(Self {
+            records,
+            writer: Mutex::new(()),
+            snapshot: RwLock::new(Arc::new(snapshot)),
+            changed: watch::Sender::new(()),
+            events: broadcast::Sender::new(EVENT_BACKLOG),
+        })
+    }
+
+    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.snapshot.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn subscribe(&self) -> broadcast::Receiver<Event> {
+        self.events.subscribe()
+    }
+
+    /// Waits until a snapshot has what `wanted` looks for.
+    pub(crate) async fn wait_for<T>(&self, mut wanted: impl FnMut(&Snapshot) -> Option<T>) -> T {
+        let mut changed = self.changed.subscribe();
+        loop {
+            if let Some(found) = wanted(&self.snapshot()) {
+                return found;
+            }
+            // Fails only when the sender is gone, and that is `self`.
+            if changed.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// Writes a record of something that is about to be made; it stays invisible.
+    pub(crate) async fn announce<T: Tabled + Clone>(self: &Arc<Self>, record: &T) -> Result<(), Error> {
+        let (table, record) = (Arc::clone(self), record.clone());
+        blocking("writing a record", move || table.records.write(&record)).await
+    }
+
+    /// Takes back [`Table::announce`].
+    pub(crate) async fn withdraw<T: Tabled>(self: &Arc<Self>, id: T::Id) -> Result<(), Error>
+    where
+        T::Id: ToString,
+    {
+        let table = Arc::clone(self);
+        blocking("removing a record", move || table.records.remove::<T>(&id.to_string())).await
+    }
+
+    /// Adds or replaces.
+    pub(crate) async fn put<T: Tabled>(self: &Arc<Self>, record: T) -> Result<Arc<T>, Error> {
+        let table = Arc::clone(self);
+        blocking("writing a record", move || {
+            let _writer = table.writer.lock().unwrap_or_else(PoisonError::into_inner);
+            table.replace(record)
+        })
+        .await
+    }
+
+    /// Changes one, unless `change` wants it left as it is. Returns what it is then; `None` if it is not there.
+    pub(crate) async fn update<T: Tabled>(
+        self: &Arc<Self>,
+        id: &T::Id,
+        change: impl FnOnce(&T) -> Option<T> + Send + 'static,
+    ) -> Result<Option<Arc<T>>, Error> {
+        let (table, id) = (Arc::clone(self), id.clone());
+        blocking("writing a record", move || {
+            let _writer = table.writer.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some(current) = T::column(&table.snapshot()).get(&id).cloned() else { return Ok(None) };
+            match change(&current) {
+                Some(changed) => table.replace(changed).map(Some),
+                None => Ok(Some(current)),
+            }
+        })
+        .await
+    }
+
+    /// Removes one, record and all. Gone already: Ok.
+    pub(crate) async fn remove<T: Tabled>(self: &Arc<Self>, id: &T::Id) -> Result<(), Error>
+    where
+        T::Id: ToString,
+    {
+        let (table, id) = (Arc::clone(self), id.clone());
+        blocking("removing a record", move || {
+            let _writer = table.writer.lock().unwrap_or_else(PoisonError::into_inner);
+            let name = id.to_string();
+            table.records.remove::<T>(&name)?;
+            let mut next = Snapshot::clone(&table.snapshot());
+            let before = T::column_mut(&mut next).remove(&id);
+            table.publish(next, &name, T::events(before.as_deref(), None));
+            Ok(())
+        })
+        .await
+    }
+
+    fn replace<T: Tabled>(&self, record: T) -> Result<Arc<T>, Error> {
+        self.records.write(&record)?;
+        let mut next = Snapshot::clone(&self.snapshot());
+        let record = Arc::new(record);
+        let before = T::column_mut(&mut next).insert(record.id().clone(), Arc::clone(&record));
+        self.publish(next, record.name(), T::events(before.as_deref(), Some(&record)));
+        Ok(record)
+    }
+
+    fn publish(&self, next: Snapshot, id: &str, events: &[EventKind]) {
+        *self.snapshot.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
+        self.changed.send_replace(());
+        for kind in events {
+            // Fails only if nobody listens.
+            let _ = self.events.send(Event { id: id.to_owned(), kind: *kind, at: Timestamp::now() });
+        }
+    }
+}
+
+/// File access off the async threads.
+pub(crate) async fn blocking<T: Send + 'static>(
+    what: &'static str,
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|_| Err(Error::Lost { what: what.to_owned() }))
+}
+
+impl Tabled for SandboxRecord {
+    type Id = SandboxId;
+
+    fn id(&self) -> &SandboxId {
+        &self.id
+    }
+
+    fn column(snapshot: &Snapshot) -> &BTreeMap<SandboxId, Arc<Self>> {
+        &snapshot.sandboxes
+    }
+
+    fn column_mut(snapshot: &mut Snapshot) -> &mut BTreeMap<SandboxId, Arc<Self>> {
+        &mut snapshot.sandboxes
+    }
+
+    fn events(before: Option<&Self>, after: Option<&Self>) -> &'static [EventKind] {
+        use EventKind::{Created, Deleted, Started, Stopped};
+        let was_ready = before.is_some_and(|before| matches!(before.state, sandbox::State::Ready { .. }));
+        match (was_ready, after.map(|after| &after.state)) {
+            (false, Some(sandbox::State::Ready { .. })) => &[Created, Started],
+            (true, Some(sandbox::State::NotReady { .. } | sandbox::State::Stopped { .. })) => &[Stopped],
+            (_, None) if before.is_some() => &[Deleted],
+            _ => &[],
+        }
+    }
+}
+
+impl Tabled for ContainerRecord {
+    type Id = ContainerId;
+
+    fn id(&self) -> &ContainerId {
+        &self.id
+    }
+
+    fn column(snapshot: &Snapshot) -> &BTreeMap<ContainerId, Arc<Self>> {
+        &snapshot.containers
+    }
+
+    fn column_mut(snapshot: &mut Snapshot) -> &mut BTreeMap<ContainerId, Arc<Self>> {
+        &mut snapshot.containers
+    }
+
+    fn events(before: Option<&Self>, after: Option<&Self>) -> &'static [EventKind] {
+        use EventKind::{Created, Deleted, Started, Stopped};
+        use container::State;
+        match (before.map(|before| &before.state), after.map(|after| &after.state)) {
+            (None, Some(State::Created { .. })) => &[Created],
+            (Some(State::Created { .. }), Some(State::Running { .. })) => &[Started],
+            (Some(State::Exited(_)), Some(State::Exited(_))) => &[],
+            (Some(_), Some(State::Exited(_))) => &[Stopped],
+            (Some(_), None) => &[Deleted],
+            _ => &[],
+        }
+    }
+}
