@@ -416,4 +416,4 @@ fn open_dir(path: &Path) -> Result<OwnedFd, Error> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -81,6 +81,3 @@ pub(crate) fn remove(record: &ImageRecord, named_by: &NamedBy, in_use: bool) -> 
     }
     Ok(Removal::Delete(record.id.clone()))
 }
-
-#[cfg(test)]
-mod tests;

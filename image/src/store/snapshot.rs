@@ -174,6 +174,3 @@ impl NewImage {
         })
     }
 }
-
-#[cfg(test)]
-mod tests;
