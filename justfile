@@ -26,3 +26,11 @@ deny:
 # Build, run a real pod, show its log and an exec, clean up.
 quickstart:
     contrib/quickstart
+
+# Pod start, teardown, exec, list, stats, logs, pull, memory; needs root.
+bench *args:
+    contrib/bench {{args}}
+
+# The same beside containerd, built from its Go module, in one run.
+bench-peers *args:
+    contrib/bench --peers {{args}}
