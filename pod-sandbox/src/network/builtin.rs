@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! attach:  record (addresses, ports) ─ bridge, rules ─ veth pair ─ addresses, routes
-//! detach:  veth pair ─ record ─ rules;  with the last pod: bridge and table
+//! detach:  veth pair ─ record ─ rules;  a while after the last pod: bridge and table
 //! ```
 //! The record precedes the link and outlives it, so a crash in between is cleaned up by detach.
 
@@ -16,6 +16,7 @@ mod tests;
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -23,6 +24,10 @@ use super::netlink::nft;
 use super::{Attachment, Error, INTERFACE, NetworkStatus, Readiness};
 use ledger::{Ledger, Record};
 use subnet::Subnet;
+
+/// How long bridge and table stay when the last pod has gone: removing them costs more than
+/// attaching a pod, and the next pod often comes at once.
+const LINGER: Duration = Duration::from_secs(10);
 
 /// The built-in network. Clones are the same network.
 #[derive(Clone, Debug)]
@@ -38,17 +43,22 @@ struct Inner {
     ledger: Mutex<Ledger>,
     /// Why the kernel does not let us.
     trouble: Option<String>,
+    linger: Duration,
 }
 
 impl Builtin {
     /// Reads what an earlier daemon recorded; changes nothing on the host.
     pub(crate) async fn open(config: &linkspan_config::Network) -> Result<Self, Error> {
+        Self::open_with(config, LINGER).await
+    }
+
+    async fn open_with(config: &linkspan_config::Network, linger: Duration) -> Result<Self, Error> {
         let subnets = parse_subnets(&config.builtin_subnets)?;
         let (bridge, dir) = (config.builtin_bridge.clone(), config.builtin_dir.clone());
         blocking(move || {
             let ledger = Mutex::new(Ledger::open(&dir, subnets.clone())?);
             let trouble = nft::probe().err().map(|error| format!("nftables cannot be used: {error}"));
-            Ok(Self { inner: Arc::new(Inner { bridge, subnets, ledger, trouble }) })
+            Ok(Self { inner: Arc::new(Inner { bridge, subnets, ledger, trouble, linger }) })
         })
         .await
     }
@@ -84,7 +94,22 @@ impl Builtin {
 
     pub(crate) async fn detach(&self, a: &Attachment) -> Result<(), Error> {
         let (inner, id) = (self.inner.clone(), a.sandbox_id.clone());
-        blocking(move || inner.detach(&id)).await
+        let last = blocking(move || inner.detach(&id).map(|()| inner.ledger().is_empty())).await?;
+        if last {
+            self.remove_later();
+        }
+        Ok(())
+    }
+
+    /// If no pod comes for a while, nothing of the network is left.
+    fn remove_later(&self) {
+        let this = self.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(this.inner.linger).await;
+            if let Err(error) = this.shutdown().await {
+                tracing::warn!(%error, "removing the built-in network after its last pod");
+            }
+        });
     }
 
     /// Compares the record with the links that are there.
@@ -97,14 +122,19 @@ impl Builtin {
     pub(crate) async fn gc(&self, valid: &[Attachment]) -> Result<(), Error> {
         let inner = self.inner.clone();
         let valid: Vec<String> = valid.iter().map(|a| a.sandbox_id.clone()).collect();
-        blocking(move || inner.gc(&valid)).await
+        let none = blocking(move || inner.gc(&valid).map(|()| inner.ledger().is_empty())).await?;
+        if none {
+            self.remove_later();
+        }
+        Ok(())
     }
 
+    /// Removes bridge and table at once, unless pods are attached.
     pub(crate) async fn shutdown(&self) -> Result<(), Error> {
         let inner = self.inner.clone();
         blocking(move || {
             let ledger = inner.ledger();
-            if ledger.is_empty() { inner.remove_all() } else { Ok(()) }
+            if ledger.is_empty() && inner.trouble.is_none() { inner.remove_all() } else { Ok(()) }
         })
         .await
     }
@@ -113,7 +143,7 @@ impl Builtin {
 impl Inner {
     fn attach(&self, a: &Attachment) -> Result<NetworkStatus, Error> {
         if let Some(trouble) = &self.trouble {
-            return Err(Error::NotReady { waited: std::time::Duration::ZERO, message: trouble.clone() });
+            return Err(Error::NotReady { waited: Duration::ZERO, message: trouble.clone() });
         }
         if a.sandbox_id.is_empty() || a.sandbox_id.contains('/') {
             let message = format!("sandbox ID {:?} is not a file name", a.sandbox_id);
@@ -146,13 +176,7 @@ impl Inner {
         links::remove(&record.veth)?;
         let mut ledger = self.ledger();
         ledger.release(sandbox_id)?;
-        if ledger.is_empty() {
-            self.remove_all()
-        } else if record.ports.is_empty() {
-            Ok(())
-        } else {
-            self.write_rules(&ledger)
-        }
+        if record.ports.is_empty() { Ok(()) } else { self.write_rules(&ledger) }
     }
 
     fn check(&self, a: &Attachment) -> Result<(), Error> {

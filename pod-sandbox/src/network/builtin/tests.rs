@@ -10,6 +10,7 @@ use tempfile::TempDir;
 use super::super::netlink::{self, Socket, route};
 use super::super::testbed::{Pod, add_host_address, ask, interfaces, on_own_host, output};
 use super::super::{Network, Protocol, Readiness};
+use super::Builtin;
 
 const BRIDGE: &str = "lstest0";
 
@@ -36,7 +37,8 @@ async fn attach(network: &Network, pod: &Pod) -> Vec<String> {
     status.ips.iter().map(ToString::to_string).collect()
 }
 
-fn assert_nothing_left(dir: &TempDir) {
+async fn assert_nothing_left(network: &Network, dir: &TempDir) {
+    network.shutdown().await.unwrap();
     assert_eq!(interfaces(), ["lo"]);
     assert_eq!(fs::read_dir(dir.path().join("addresses")).unwrap().count(), 0);
     if let Some(tables) = output("nft", &["list", "tables"]) {
@@ -62,7 +64,7 @@ fn pods_reach_each_other_and_the_host_reaches_pods() {
         assert!(network.check(&a.attachment).await.is_err());
         network.detach(&b.attachment).await.unwrap();
         network.detach(&b.attachment).await.unwrap();
-        assert_nothing_left(&dir);
+        assert_nothing_left(&network, &dir).await;
     });
 }
 
@@ -89,7 +91,7 @@ fn a_host_port_answers_on_every_address_of_the_host() {
         network.detach(&server.attachment).await.unwrap();
         assert!(ask("127.0.0.1:8080").unwrap_err().contains("refused"));
         network.detach(&client.attachment).await.unwrap();
-        assert_nothing_left(&dir);
+        assert_nothing_left(&network, &dir).await;
     });
 }
 
@@ -117,7 +119,7 @@ fn a_host_port_on_one_address_answers_there_only() {
         for pod in [&local, &outer] {
             network.detach(&pod.attachment).await.unwrap();
         }
-        assert_nothing_left(&dir);
+        assert_nothing_left(&network, &dir).await;
     });
 }
 
@@ -142,7 +144,7 @@ fn udp_host_ports_work() {
         let length = client.recv(&mut buffer).unwrap();
         assert_eq!(&buffer[..length], b"tell");
         network.detach(&pod.attachment).await.unwrap();
-        assert_nothing_left(&dir);
+        assert_nothing_left(&network, &dir).await;
     });
 }
 
@@ -233,7 +235,7 @@ fn dual_stack_pods_have_both_addresses_at_once() {
         for pod in [&a, &b] {
             network.detach(&pod.attachment).await.unwrap();
         }
-        assert_nothing_left(&dir);
+        assert_nothing_left(&network, &dir).await;
     });
 }
 
@@ -261,7 +263,7 @@ fn a_restarted_daemon_goes_on_where_the_other_stopped() {
             pod.unpin().await;
             network.detach(&pod.attachment).await.unwrap();
         }
-        assert_nothing_left(&dir);
+        assert_nothing_left(&network, &dir).await;
     });
 }
 
@@ -299,7 +301,26 @@ fn many_pods_at_once_get_different_addresses_and_leave_nothing() {
         for task in detached {
             task.await.unwrap().unwrap();
         }
-        assert_nothing_left(&dir);
+        assert_nothing_left(&network, &dir).await;
+    });
+}
+
+#[test]
+fn bridge_and_table_go_some_time_after_the_last_pod() {
+    on_own_host(|| async {
+        let dir = TempDir::new().unwrap();
+        let linger = Duration::from_millis(20);
+        let builtin = Builtin::open_with(&config(dir.path(), &["10.213.0.0/24"]), linger).await.unwrap();
+        let pod = Pod::new("a").await;
+        builtin.attach(&pod.attachment).await.unwrap();
+        assert!(interfaces().contains(&BRIDGE.to_owned()));
+        builtin.detach(&pod.attachment).await.unwrap();
+        let gone = async {
+            while interfaces() != ["lo"] {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), gone).await.expect("the bridge goes");
     });
 }
 
@@ -312,7 +333,7 @@ fn a_failed_attach_leaves_nothing() {
         pod.netns = dir.path().join("no-such-namespace");
         let error = network.attach(&pod).await.unwrap_err().to_string();
         assert!(error.starts_with("opening network namespace "), "{error}");
-        assert_nothing_left(&dir);
+        assert_nothing_left(&network, &dir).await;
     });
 }
 

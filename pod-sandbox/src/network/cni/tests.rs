@@ -3,4 +3,5 @@
 mod fixture;
 mod formats;
 mod readiness;
+mod real;
 mod verbs;
