@@ -17,6 +17,7 @@ mod layer;
 pub mod manifest;
 mod model;
 mod reference;
+mod registry;
 mod request;
 mod rootfs;
 mod store;

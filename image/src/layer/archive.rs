@@ -342,6 +342,3 @@ fn signed_number(field: &[u8]) -> Result<i64, Fault> {
         _ => Err(bad()),
     })
 }
-
-#[cfg(test)]
-mod tests;

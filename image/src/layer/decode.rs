@@ -236,6 +236,3 @@ impl Read for Decoded {
         Ok(got)
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -338,6 +338,3 @@ impl Entry<'_> {
         self.parent.join(self.base)
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -183,7 +183,8 @@ impl Tree {
         let mut prefix = name;
         loop {
             if let Some(dir) = self.cache.get(prefix) {
-                return (dir.clone(), name[prefix.len()..].strip_prefix(b"/").unwrap_or_default());
+                let rest = &name[prefix.len()..];
+                return (dir.clone(), rest.strip_prefix(b"/").unwrap_or(rest));
             }
             match split(prefix) {
                 Some((parent, _)) => prefix = parent,

@@ -1,0 +1,227 @@
+//! Talks to registries (distribution-spec): one [`Session`] for each pull, over clients that are kept.
+//!
+//! A session knows the hosts that may have the image, in order. A request is repeated at a host while that may
+//! help, then put to the next; the host that answered is asked first from then on.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::manifest::{DOCKER_LIST, DOCKER_MANIFEST, Descriptor, OCI_INDEX, OCI_MANIFEST};
+use crate::{Credentials, Digest, Error, Reference};
+
+mod authorizer;
+mod blob;
+mod body;
+mod challenge;
+mod credentials;
+mod failure;
+pub(crate) mod hosts;
+mod peer;
+mod retry;
+mod transport;
+
+pub(crate) use blob::Blob;
+pub(crate) use hosts::Places;
+pub(crate) use transport::Transport;
+
+use failure::{Failure, Kind};
+use peer::{Ask, Method, Peer};
+
+/// Longest manifest, index or configuration.
+const MAX_DOCUMENT_BYTES: usize = 8 << 20;
+
+/// What all sessions have in common.
+#[derive(Clone)]
+pub(crate) struct Settings {
+    pub(crate) places: Places,
+    pub(crate) auth_file: PathBuf,
+    /// A request without a byte for so long is given up.
+    pub(crate) progress_timeout: Duration,
+    pub(crate) transport: Transport,
+}
+
+/// The conversation about one reference with the hosts that may have it.
+pub(crate) struct Session {
+    reference: Reference,
+    peers: Vec<Peer>,
+    /// Index of the peer that answered last.
+    preferred: AtomicUsize,
+    progress_timeout: Duration,
+}
+
+/// A manifest or index as it came.
+#[derive(Clone, Debug)]
+pub(crate) struct Fetched {
+    pub(crate) bytes: Bytes,
+    pub(crate) content_type: String,
+    pub(crate) digest: Digest,
+}
+
+impl Session {
+    /// Reads the configuration of registries and prepares to ask them; sends nothing.
+    pub(crate) async fn open(
+        settings: &Settings,
+        reference: Reference,
+        credentials: Option<Credentials>,
+    ) -> Result<Self, Error> {
+        let (places, asked) = (settings.places.clone(), reference.clone());
+        let found = tokio::task::spawn_blocking(move || hosts::endpoints(&places, &asked));
+        let endpoints = found
+            .await
+            .map_err(|_| Error::TaskLost { what: "reading registry configuration".to_owned() })??;
+        let mut peers = Vec::with_capacity(endpoints.len());
+        for endpoint in endpoints {
+            peers.push(Peer::new(settings, endpoint, &reference, credentials.clone()));
+        }
+        let progress_timeout = settings.progress_timeout;
+        Ok(Self { reference, peers, preferred: AtomicUsize::new(0), progress_timeout })
+    }
+
+    pub(crate) fn reference(&self) -> &Reference {
+        &self.reference
+    }
+
+    /// The manifest or index that the reference names; checked against the reference's digest if it has one.
+    pub(crate) async fn manifest(&self) -> Result<Fetched, Error> {
+        let digest = self.reference.digest();
+        let key = self.reference.manifest_key();
+        let usable =
+            |peer: &Peer| if digest.is_some() { peer.endpoint.pulls } else { peer.endpoint.resolves };
+        self.document(&format!("manifests/{key}"), digest, None, usable).await
+    }
+
+    /// The digest that the reference's tag has now, without the manifest itself; `None` if no host tells.
+    pub(crate) async fn head(&self) -> Option<Digest> {
+        let path = format!("manifests/{}", self.reference.manifest_key());
+        for peer in self.peers.iter().filter(|peer| peer.endpoint.resolves) {
+            let ask = Ask { method: Method::Head, path: &path, accept: &accept_manifests(), from: 0 };
+            if let Ok(response) = peer.once(&ask).await {
+                let digest = response.headers().get("docker-content-digest")?;
+                return digest.to_str().ok()?.parse().ok();
+            }
+        }
+        None
+    }
+
+    /// The manifest that an index points to.
+    pub(crate) async fn manifest_at(&self, descriptor: &Descriptor) -> Result<Fetched, Error> {
+        let path = format!("manifests/{}", descriptor.digest);
+        self.document(&path, Some(&descriptor.digest), size_of(descriptor), |peer| peer.endpoint.pulls).await
+    }
+
+    /// A small blob, the image configuration.
+    pub(crate) async fn small_blob(&self, descriptor: &Descriptor) -> Result<Bytes, Error> {
+        let path = format!("blobs/{}", descriptor.digest);
+        let usable = |peer: &Peer| peer.endpoint.pulls;
+        let fetched = self.document(&path, Some(&descriptor.digest), size_of(descriptor), usable).await?;
+        Ok(fetched.bytes)
+    }
+
+    async fn document(
+        &self,
+        path: &str,
+        digest: Option<&Digest>,
+        size: Option<u64>,
+        usable: impl Fn(&Peer) -> bool,
+    ) -> Result<Fetched, Error> {
+        let accept = if path.starts_with("manifests/") { accept_manifests() } else { "*/*".to_owned() };
+        let order: Vec<usize> = self.order().filter(|index| usable(&self.peers[*index])).collect();
+        let mut tried = Vec::new();
+        for (place, index) in order.iter().enumerate() {
+            let is_last = place + 1 == order.len();
+            let ask = Ask { method: Method::Get, path, accept: &accept, from: 0 };
+            match self.document_from(&self.peers[*index], &ask, digest, size, is_last).await {
+                Ok(fetched) => {
+                    self.preferred.store(*index, Ordering::Relaxed);
+                    return Ok(fetched);
+                }
+                Err(failure) => tried.push(failure),
+            }
+        }
+        Err(self.error(tried))
+    }
+
+    async fn document_from(
+        &self,
+        peer: &Peer,
+        ask: &Ask<'_>,
+        digest: Option<&Digest>,
+        size: Option<u64>,
+        is_last: bool,
+    ) -> Result<Fetched, Failure> {
+        let mut attempt = 1;
+        loop {
+            let failure = match self.document_once(peer, ask, digest, size).await {
+                Ok(fetched) => return Ok(fetched),
+                Err(failure) => failure,
+            };
+            attempt += 1;
+            peer::pause_or_fail(failure, attempt, is_last).await?;
+        }
+    }
+
+    async fn document_once(
+        &self,
+        peer: &Peer,
+        ask: &Ask<'_>,
+        digest: Option<&Digest>,
+        size: Option<u64>,
+    ) -> Result<Fetched, Failure> {
+        let response = peer.once(ask).await?;
+        let name = peer.name(ask);
+        let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
+        let content_type = header("content-type").unwrap_or_default().to_owned();
+        let promised: Option<Digest> = header("docker-content-digest").and_then(|text| text.parse().ok());
+        let bytes = body::read(&name, response, MAX_DOCUMENT_BYTES, self.progress_timeout).await?;
+        // Without a digest of our own, the registry's word is held against the content.
+        let expected = digest.or(promised.as_ref());
+        let actual = match expected {
+            Some(expected) => Digest::of_with(expected.algorithm(), &bytes),
+            None => Digest::of(&bytes),
+        };
+        if let Some(size) = size.filter(|size| *size != bytes.len() as u64) {
+            let actual = bytes.len() as u64;
+            return Err(
+                Failure::content(Error::SizeMismatch { what: name, expected: size, actual }).transient()
+            );
+        }
+        if let Some(expected) = expected.filter(|expected| **expected != actual) {
+            let (expected, actual) = (expected.to_string(), actual.to_string());
+            return Err(Failure::content(Error::DigestMismatch { what: name, expected, actual }).transient());
+        }
+        Ok(Fetched { bytes, content_type, digest: actual })
+    }
+
+    /// All peers, the one that answered last first.
+    fn order(&self) -> impl Iterator<Item = usize> {
+        let preferred = self.preferred.load(Ordering::Relaxed);
+        std::iter::once(preferred).chain((0..self.peers.len()).filter(move |index| *index != preferred))
+    }
+
+    /// The error after every host failed; the last one, usually the origin, decides its kind.
+    fn error(&self, mut tried: Vec<Failure>) -> Error {
+        let what = format!("pulling {}", self.reference);
+        match tried.pop() {
+            Some(last) => last.into_error(&what, &tried),
+            None => {
+                let text = "no configured host may be asked for it (capabilities)".to_owned();
+                Failure::new(Kind::Unavailable, text).into_error(&what, &[])
+            }
+        }
+    }
+}
+
+/// Some registries' indexes name sizes of zero for what they generate.
+fn size_of(descriptor: &Descriptor) -> Option<u64> {
+    Some(descriptor.size).filter(|size| *size > 0)
+}
+
+fn accept_manifests() -> String {
+    [OCI_INDEX, DOCKER_LIST, OCI_MANIFEST, DOCKER_MANIFEST, "*/*;q=0.1"].join(", ")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,182 @@
+//! Which hosts a reference is asked of, in order: mirrors first, the registry itself last.
+//!
+//! Read at each pull, so that a change needs no restart. For a reference's registry the first of these decides:
+//! 1. `blocked` in `registries.conf` refuses, whatever else is said;
+//! 2. `certs.d/<host>/hosts.toml`;
+//! 3. the `[[registry]]` with the longest matching prefix in `registries.conf` and its drop-ins;
+//! 4. `certs.d/_default/hosts.toml`;
+//! 5. the registry itself, with certificates in Docker's layout (`certs.d/<host>/*.crt`, `*.cert`, `*.key`).
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use http::HeaderMap;
+use reqwest::Url;
+
+use crate::reference::DEFAULT_REGISTRY;
+use crate::{Error, Reference};
+
+mod certs;
+mod go_duration;
+mod hosts_toml;
+mod registries_conf;
+mod short_names;
+
+pub(crate) use registries_conf::RegistriesConf;
+
+/// Where docker.io's API is.
+const DOCKER_HUB: &str = "registry-1.docker.io";
+
+/// One host that may have the image.
+#[derive(Clone, Debug)]
+pub(crate) struct Endpoint {
+    /// Scheme, host, port and the path that `/<repository>/manifests/…` is put after; no slash at its end.
+    pub(crate) base: Url,
+    /// The repository's name at this host.
+    pub(crate) repository: String,
+    /// Sent as `?ns=`: tells a mirror of many registries which one is meant.
+    pub(crate) namespace: Option<String>,
+    /// The reference's own registry, not a mirror.
+    pub(crate) is_origin: bool,
+    /// May be asked which digest a tag has.
+    pub(crate) resolves: bool,
+    /// May be asked for content by digest.
+    pub(crate) pulls: bool,
+    /// HTTPS is tried first, then plain HTTP: loopback and insecure registries.
+    pub(crate) http_fallback: bool,
+    pub(crate) tls: Tls,
+    pub(crate) headers: HeaderMap,
+    pub(crate) dial_timeout: Option<Duration>,
+}
+
+/// How a host proves itself to us and we to it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tls {
+    /// PEM bundles trusted beside the system's.
+    pub(crate) ca: Vec<PathBuf>,
+    /// Certificate and key in PEM; the key may be in the certificate's file.
+    pub(crate) client: Option<(PathBuf, Option<PathBuf>)>,
+    pub(crate) skip_verify: bool,
+}
+
+/// Where the configuration of registries is.
+#[derive(Clone, Debug)]
+pub(crate) struct Places {
+    /// Holds `registries.conf`, `registries.conf.d` and `certs.d`.
+    pub(crate) containers_dir: PathBuf,
+    /// `certs.d` directories after that of `containers_dir`.
+    pub(crate) certs_dirs: Vec<PathBuf>,
+}
+
+impl Places {
+    fn all_certs_dirs(&self) -> impl Iterator<Item = PathBuf> {
+        let own = self.containers_dir.join("certs.d");
+        std::iter::once(own).chain(self.certs_dirs.clone())
+    }
+}
+
+/// The hosts for `reference`, best first; at least one. Reads files: call on a blocking thread.
+///
+/// Fails on configuration that cannot be read, and on a blocked registry.
+pub(crate) fn endpoints(places: &Places, reference: &Reference) -> Result<Vec<Endpoint>, Error> {
+    let conf = RegistriesConf::load(&places.containers_dir)?;
+    let registry = conf.find(reference);
+    if registry.is_some_and(|registry| registry.blocked) {
+        return Err(Error::BadConfig {
+            path: places.containers_dir.join("registries.conf"),
+            reason: format!("registry {} of {reference} is blocked", reference.registry()),
+        });
+    }
+    let own_name =
+        |dir: &Path| directory_names(reference.registry()).map(|name| dir.join(name)).collect::<Vec<_>>();
+    if let Some(found) = first_hosts_toml(places, reference, own_name)? {
+        return Ok(found);
+    }
+    if let Some(registry) = registry {
+        return registry.endpoints(places, reference);
+    }
+    if let Some(found) = first_hosts_toml(places, reference, |dir| vec![dir.join("_default")])? {
+        return Ok(found);
+    }
+    Ok(vec![Endpoint::origin(places, reference)?])
+}
+
+/// The references that a user's short name may stand for, best first.
+pub(crate) fn candidates(places: &Places, name: &str) -> Result<Vec<Reference>, Error> {
+    short_names::candidates(&RegistriesConf::load(&places.containers_dir)?, name)
+}
+
+fn first_hosts_toml(
+    places: &Places,
+    reference: &Reference,
+    directories: impl Fn(&Path) -> Vec<PathBuf>,
+) -> Result<Option<Vec<Endpoint>>, Error> {
+    for directory in places.all_certs_dirs().flat_map(|dir| directories(&dir)) {
+        if let Some(endpoints) = hosts_toml::load(&directory, places, reference)? {
+            return Ok(Some(endpoints));
+        }
+    }
+    Ok(None)
+}
+
+/// Names of a host's directory in `certs.d`, as containerd looks them up: `host_port_` before `host:port`.
+fn directory_names(host: &str) -> impl Iterator<Item = String> {
+    let split = host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()));
+    let spelled = split.map(|(name, port)| format!("{name}_{port}_"));
+    spelled.into_iter().chain([host.to_owned()])
+}
+
+impl Endpoint {
+    /// The reference's own registry without any configuration but certificates.
+    pub(crate) fn origin(places: &Places, reference: &Reference) -> Result<Self, Error> {
+        Self::at(places, reference.registry(), reference.repository(), true)
+    }
+
+    /// `host` by HTTPS at the usual path, certificates in Docker's layout.
+    fn at(places: &Places, host: &str, repository: &str, is_origin: bool) -> Result<Self, Error> {
+        let tls = certs::find(places, host)?;
+        let (api_host, loopback) =
+            (if host == DEFAULT_REGISTRY { DOCKER_HUB } else { host }, is_loopback(host));
+        let base = Url::parse(&format!("https://{api_host}/v2")).map_err(|error| Error::BadReference {
+            reference: format!("{host}/{repository}"),
+            reason: format!("the registry makes no address: {error}"),
+        })?;
+        Ok(Self {
+            base,
+            repository: repository.to_owned(),
+            namespace: None,
+            is_origin,
+            resolves: true,
+            pulls: true,
+            // As containerd: a certificate made for the host says that it speaks TLS.
+            http_fallback: loopback && tls == Tls::default(),
+            tls,
+            headers: HeaderMap::new(),
+            dial_timeout: None,
+        })
+    }
+
+    /// Is the API of the registry that references call `host`.
+    pub(crate) fn is_at(&self, host: &str) -> bool {
+        let own = self.host();
+        own == host || (host == DEFAULT_REGISTRY && own == DOCKER_HUB)
+    }
+
+    /// Host and port as credentials and error messages name them.
+    pub(crate) fn host(&self) -> String {
+        let host = self.base.host_str().unwrap_or_default();
+        self.base.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+    }
+}
+
+/// Loopback registries may be plain HTTP, as with every other tool.
+fn is_loopback(host: &str) -> bool {
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => host.split(':').next().unwrap_or_default(),
+    };
+    name == "localhost" || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests;

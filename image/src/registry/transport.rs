@@ -1,0 +1,125 @@
+//! HTTP clients, one for each way of doing TLS, kept from pull to pull.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use reqwest::{Certificate, Client, Identity};
+
+use super::hosts::{Endpoint, Tls};
+use crate::{Digest, Error};
+
+const DEFAULT_DIAL_TIMEOUT: Duration = Duration::from_secs(30);
+/// More settings than this are not alive at the same time; certificates that changed leave clients behind.
+const MAX_CLIENTS: usize = 64;
+
+/// Keeps clients, and so their connections and parsed certificates. Cheap to clone.
+#[derive(Clone, Default)]
+pub(crate) struct Transport {
+    clients: Arc<Mutex<HashMap<Key, Client>>>,
+}
+
+/// Everything that two hosts must have in common to share a client. Files by content: they are replaced in
+/// place when certificates are renewed.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Key {
+    files: Digest,
+    skip_verify: bool,
+    dial_timeout: Duration,
+}
+
+/// Contents of the files that [`Tls`] names.
+struct Material {
+    ca: Vec<u8>,
+    /// Certificate and key, one after the other.
+    identity: Vec<u8>,
+}
+
+impl Transport {
+    /// A client for `endpoint`, which follows no redirect by itself.
+    ///
+    /// Fails if a certificate cannot be read or used.
+    pub(crate) async fn client(&self, endpoint: &Endpoint) -> Result<Client, Error> {
+        let (transport, tls) = (self.clone(), endpoint.tls.clone());
+        let dial_timeout = endpoint.dial_timeout.unwrap_or(DEFAULT_DIAL_TIMEOUT);
+        // Certificates are files, and the system's take a while to parse.
+        let made = tokio::task::spawn_blocking(move || transport.get_or_make(&tls, dial_timeout));
+        made.await.map_err(|_| Error::TaskLost { what: "setting up TLS".to_owned() })?
+    }
+
+    fn get_or_make(&self, tls: &Tls, dial_timeout: Duration) -> Result<Client, Error> {
+        let material = Material::read(tls)?;
+        let key = Key { files: material.digest(), skip_verify: tls.skip_verify, dial_timeout };
+        if let Some(client) = self.lock().get(&key) {
+            return Ok(client.clone());
+        }
+        let client = build(tls, &material, dial_timeout)?;
+        let mut clients = self.lock();
+        if clients.len() >= MAX_CLIENTS {
+            clients.clear();
+        }
+        clients.insert(key, client.clone());
+        Ok(client)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Client>> {
+        self.clients.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Material {
+    fn read(tls: &Tls) -> Result<Self, Error> {
+        let (mut ca, mut identity) = (Vec::new(), Vec::new());
+        for path in &tls.ca {
+            append(&mut ca, path)?;
+        }
+        if let Some((certificate, key)) = &tls.client {
+            append(&mut identity, certificate)?;
+            if let Some(key) = key {
+                append(&mut identity, key)?;
+            }
+        }
+        Ok(Self { ca, identity })
+    }
+
+    fn digest(&self) -> Digest {
+        let lengths = format!("{} {} ", self.ca.len(), self.identity.len());
+        Digest::of(&[lengths.as_bytes(), &self.ca, &self.identity].concat())
+    }
+}
+
+fn append(to: &mut Vec<u8>, path: &Path) -> Result<(), Error> {
+    to.extend(std::fs::read(path).map_err(Error::io("reading", path))?);
+    to.push(b'\n');
+    Ok(())
+}
+
+fn build(tls: &Tls, material: &Material, dial_timeout: Duration) -> Result<Client, Error> {
+    // The process has one provider; a second installation is refused, and harmless.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let bad = |path: &Path, error: reqwest::Error| Error::BadConfig {
+        path: path.to_owned(),
+        reason: format!("unusable certificate: {error}"),
+    };
+    let mut builder = Client::builder()
+        .user_agent(concat!("linkspan/", env!("CARGO_PKG_VERSION")))
+        .redirect(reqwest::redirect::Policy::none())
+        .referer(false)
+        .connect_timeout(dial_timeout)
+        .tcp_keepalive(Duration::from_secs(30))
+        .http2_adaptive_window(true)
+        .tls_danger_accept_invalid_certs(tls.skip_verify);
+    if let Some(path) = tls.ca.first() {
+        let roots = Certificate::from_pem_bundle(&material.ca).map_err(|error| bad(path, error))?;
+        builder = builder.tls_certs_merge(roots);
+    }
+    if let Some((path, _)) = &tls.client {
+        let identity = Identity::from_pem(&material.identity).map_err(|error| bad(path, error))?;
+        builder = builder.identity(identity);
+    }
+    builder.build().map_err(|error| Error::RegistryUnavailable {
+        what: "setting up TLS".to_owned(),
+        reason: std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string),
+    })
+}
