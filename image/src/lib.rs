@@ -16,6 +16,7 @@ mod error;
 mod layer;
 pub mod manifest;
 mod model;
+mod pull;
 mod reference;
 mod registry;
 mod request;

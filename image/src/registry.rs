@@ -224,4 +224,4 @@ fn accept_manifests() -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

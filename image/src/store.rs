@@ -20,8 +20,9 @@ pub(crate) mod snapshot;
 pub(crate) mod trash;
 
 use crate::layer::{LayerStore, Limits};
+use crate::pull::Puller;
 use crate::rootfs::RootfsStore;
-use crate::{Digest, Error, FsUsage, Image, ImageId, Progress, PullRequest};
+use crate::{Digest, Error, FsUsage, Image, ImageId, Progress};
 use names::Removal;
 use records::{RecordDir, Records};
 use snapshot::{NewImage, Pins, Snapshot};
@@ -31,6 +32,7 @@ use trash::Trash;
 #[derive(Clone)]
 pub struct Images {
     pub(crate) shared: Arc<Shared>,
+    pub(crate) puller: Arc<Puller>,
 }
 
 pub(crate) struct Shared {
@@ -51,10 +53,11 @@ impl Images {
         _run_dir: &Path,
     ) -> Result<Self, Error> {
         let (root_dir, pins) = (root_dir.to_owned(), Pins::new(&config.pinned));
+        let puller = Puller::new(config);
         let limits = Limits { max_bytes: config.max_layer_bytes, max_entries: config.max_layer_entries };
         let shared =
             blocking("opening the image store", move || Shared::open(root_dir, pins, limits)).await?;
-        let images = Self { shared: Arc::new(shared) };
+        let images = Self { shared: Arc::new(shared), puller: Arc::new(puller) };
         images.make_durable();
         Ok(images)
     }
@@ -93,12 +96,6 @@ impl Images {
         let records = self.shared.snapshot().records.len() as u64;
         let used_bytes = bytes + records * RECORD_BYTES;
         FsUsage { mountpoint: self.shared.root_dir.clone(), used_bytes, inodes_used: inodes + records }
-    }
-
-    /// Fetches an image. Joins a running pull of the same reference with the same credentials. Cancel safe:
-    /// the transfer goes on without its caller.
-    pub async fn pull(&self, _request: PullRequest) -> Result<ImageId, Error> {
-        Err(Error::Unimplemented { what: "pull" })
     }
 
     /// Takes in an OCI layout directory, an OCI archive or a `docker save` archive (plain or gzip).

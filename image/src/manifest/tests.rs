@@ -69,8 +69,8 @@ fn what_cannot_be_an_image_is_refused() {
     refused(&json!({"manifests": [], "layers": []}), "both");
     refused(&json!({"mediaType": OCI_MANIFEST}), "no config");
     refused(&json!({"schemaVersion": 2}), "unknown media type");
-    let layer = json!({"digest": digest("l"), "size": 1});
-    refused(&json!({"config": layer, "layers": vec![layer.clone(); 501]}), "501 layers");
+    let layer = &json!({"digest": digest("l"), "size": 1});
+    refused(&json!({"config": layer, "layers": vec![layer; 501]}), "501 layers");
     assert!(Document::parse(b"<html>", "text/html", "test").is_err());
 }
 

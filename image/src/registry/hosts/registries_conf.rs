@@ -150,7 +150,7 @@ impl Registry {
         if self.prefix.is_empty() {
             return Err("a [[registry]] needs a prefix or a location".to_owned());
         }
-        if self.prefix.contains('*') && !self.prefix.strip_prefix("*.").is_some_and(|p| !p.contains('*')) {
+        if self.prefix.contains('*') && self.prefix.strip_prefix("*.").is_none_or(|p| p.contains('*')) {
             return Err(format!("prefix {:?}: only `*.` at the start is known", self.prefix));
         }
         for mirror in &mut self.mirror {

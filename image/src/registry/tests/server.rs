@@ -62,6 +62,16 @@ impl Answer {
         self
     }
 
+    /// The last byte is another one.
+    pub(crate) fn garbled(mut self) -> Self {
+        let mut body = self.body.to_vec();
+        if let Some(last) = body.last_mut() {
+            *last ^= 1;
+        }
+        self.body = body.into();
+        self
+    }
+
     /// Sends `sent` bytes of the body, then breaks the connection.
     pub(crate) fn broken_after(self, sent: usize) -> Self {
         self.cut(sent, End::Broken)
