@@ -17,6 +17,8 @@ mod error;
 mod events;
 mod exits;
 mod find;
+#[cfg(test)]
+mod golden;
 mod host;
 mod layout;
 mod locks;

@@ -36,7 +36,7 @@ const IPC: &str = "ipc";
 const UTS: &str = "uts";
 
 /// Which namespaces a pod gets, and what is set in them.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct NamespacePlan {
     /// Made if missing; the pins become `net`, `ipc` and `uts` in it.
     pub dir: PathBuf,

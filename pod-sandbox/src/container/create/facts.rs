@@ -71,7 +71,7 @@ fn read_now(
 ) -> Result<Facts, Error> {
     let config = &reserved.record.config;
     let context = &config.linux.security_context;
-    let user = user::resolve(&reserved.rootfs, &user_request(context, &reserved.image.config.user))?;
+    let user = user::resolve(&reserved.rootfs, &user_request(context, &reserved.image.user))?;
     let capabilities = capabilities(inner, context);
     let pause = sandbox.state.pause().map(|pause| pause.pid);
     Ok(Facts {

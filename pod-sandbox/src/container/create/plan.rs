@@ -10,6 +10,8 @@ use std::path::PathBuf;
 use linkspan_runtime_oci::CgroupMode;
 use linkspan_runtime_oci::spec::{NamespaceInput, Namespaces, SpecInput, clamp_oom_score_adj};
 
+use serde::Serialize;
+
 use super::facts::Facts;
 use super::reserve::Reserved;
 use crate::container::record::ContainerRecord;
@@ -17,7 +19,7 @@ use crate::error::Error;
 use crate::model::{ContainerUser, NamespaceMode};
 use crate::sandbox::record::SandboxRecord;
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub(super) struct ContainerPlan {
     /// Still in the state `Creating`.
     pub(super) record: ContainerRecord,
@@ -33,7 +35,7 @@ pub(super) struct ContainerPlan {
 }
 
 /// An image's `VOLUME` that the request mounts nothing on.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct VolumePlan {
     /// Inside the root file system: what is there is copied.
     pub(super) container_path: PathBuf,
@@ -50,8 +52,8 @@ pub(super) fn decide(
         "" => facts.host_name.as_str(),
         hostname => hostname,
     };
-    let process = process::decide(&record.config, &image.config, hostname, facts.home.as_deref())?;
-    let volumes = mounts::volumes(&record.config, &image.config, facts);
+    let process = process::decide(&record.config, &image, hostname, facts.home.as_deref())?;
+    let volumes = mounts::volumes(&record.config, &image, facts);
     let mounts = mounts::decide(&record.config, sandbox, facts, &volumes)?;
     let context = &record.config.linux.security_context;
     let spec = SpecInput {

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use linkspan_image::{Image, MountOptions};
+use linkspan_image::{Image, ImageConfig, MountOptions};
 use linkspan_runtime_oci::Timestamp;
 
 use crate::container::record::ContainerRecord;
@@ -22,7 +22,8 @@ use crate::undo::Undo;
 pub(super) struct Reserved {
     /// In the state `Creating`; its user is not known yet.
     pub(super) record: ContainerRecord,
-    pub(super) image: Arc<Image>,
+    /// What the image says about its processes.
+    pub(super) image: ImageConfig,
     pub(super) bundle: PathBuf,
     /// Mounted.
     pub(super) rootfs: PathBuf,
@@ -66,7 +67,7 @@ pub(super) async fn run(
         move || async move { Ok(images.unmount_rootfs(&unmounted).await?) },
     );
     inner.images.mount_rootfs(&key, &rootfs, &MountOptions::default()).await?;
-    Ok(Reserved { record, image, bundle, rootfs })
+    Ok(Reserved { record, image: image.config.clone(), bundle, rootfs })
 }
 
 fn draft(

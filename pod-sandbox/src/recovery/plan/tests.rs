@@ -1,1 +1,114 @@
+use linkspan_image::ImageId;
+use linkspan_runtime_oci::{Exit, Process, Timestamp};
 
+use super::super::facts::{ContainerFacts, SandboxFacts};
+use super::{ContainerFate, SandboxFate, of_container, of_sandbox};
+use crate::container::record::ContainerRecord;
+use crate::container::state::{Exited, State};
+use crate::model::{ContainerConfig, ContainerId, ContainerUser, SandboxConfig, SandboxId, Signal};
+use crate::namespaces::Pinned;
+use crate::sandbox::record::{PodCgroup, SandboxRecord};
+use crate::sandbox::state;
+
+const PROCESS: Process = Process { pid: 7, start_time: 9 };
+const EXIT: Exit = Exit { code: 3, at: Timestamp(20), oom_killed: false };
+
+fn container(state: State, change: impl FnOnce(&mut ContainerFacts)) -> ContainerFate {
+    let image_id: ImageId = "1f".repeat(32).parse().unwrap();
+    let mut facts = ContainerFacts {
+        record: ContainerRecord {
+            id: ContainerId::generate(),
+            sandbox_id: SandboxId::generate(),
+            config: ContainerConfig::default(),
+            handler: "crun".to_owned(),
+            image_id,
+            image_ref: String::new(),
+            created_at: Timestamp(1),
+            log_path: String::new(),
+            cgroup_path: String::new(),
+            user: ContainerUser::default(),
+            stop_signal: Signal::default(),
+            state,
+        },
+        same_boot: true,
+        has_sandbox: true,
+        has_monitor: true,
+        exit: None,
+        was_started: false,
+    };
+    change(&mut facts);
+    of_container(&facts)
+}
+
+fn running() -> State {
+    State::Running { process: PROCESS, since: Timestamp(10) }
+}
+
+#[test]
+fn a_container_goes_on_where_it_was() {
+    let created = State::Created { process: PROCESS };
+    assert_eq!(container(running(), |_| {}), ContainerFate::Keep);
+    assert_eq!(container(created.clone(), |_| {}), ContainerFate::Keep);
+    assert_eq!(container(created.clone(), |facts| facts.was_started = true), ContainerFate::Started);
+    assert_eq!(container(running(), |facts| facts.exit = Some(EXIT)), ContainerFate::Exited(EXIT));
+    assert_eq!(container(created, |facts| facts.exit = Some(EXIT)), ContainerFate::Exited(EXIT));
+    assert_eq!(container(running(), |facts| facts.has_monitor = false), ContainerFate::Abandoned);
+}
+
+#[test]
+fn an_exit_is_known_even_without_its_monitor() {
+    let fate = container(running(), |facts| (facts.has_monitor, facts.exit) = (false, Some(EXIT)));
+    assert_eq!(fate, ContainerFate::Exited(EXIT));
+}
+
+#[test]
+fn after_a_reboot_nothing_runs_and_old_exits_stay() {
+    let exited = State::Exited(Exited {
+        started_at: Timestamp(1),
+        finished_at: Timestamp(2),
+        exit_code: 0,
+        oom_killed: false,
+        message: String::new(),
+    });
+    assert_eq!(container(running(), |facts| facts.same_boot = false), ContainerFate::Rebooted);
+    assert_eq!(container(exited, |facts| facts.same_boot = false), ContainerFate::CleanUp);
+}
+
+#[test]
+fn what_was_half_made_or_lost_its_sandbox_is_undone() {
+    assert_eq!(container(State::Creating, |_| {}), ContainerFate::Undo);
+    assert_eq!(container(running(), |facts| facts.has_sandbox = false), ContainerFate::Undo);
+}
+
+#[test]
+fn a_sandbox_stays_ready_only_with_all_that_makes_it_so() {
+    let sandbox = |state, change: fn(&mut SandboxFacts)| {
+        let mut facts = SandboxFacts {
+            record: SandboxRecord {
+                id: SandboxId::generate(),
+                config: SandboxConfig::default(),
+                runtime_handler: String::new(),
+                handler: "crun".to_owned(),
+                created_at: Timestamp(1),
+                cgroup: PodCgroup::default(),
+                namespaces: Pinned::default(),
+                attachment: None,
+                network: None,
+                state,
+            },
+            same_boot: true,
+            has_monitor: true,
+            pause_alive: true,
+        };
+        change(&mut facts);
+        of_sandbox(&facts)
+    };
+    let ready = || state::State::Ready { pause: PROCESS };
+    assert_eq!(sandbox(ready(), |_| {}), SandboxFate::Keep);
+    assert_eq!(sandbox(ready(), |facts| facts.pause_alive = false), SandboxFate::NotReady);
+    assert_eq!(sandbox(ready(), |facts| facts.has_monitor = false), SandboxFate::NotReady);
+    assert_eq!(sandbox(ready(), |facts| facts.same_boot = false), SandboxFate::NotReady);
+    assert_eq!(sandbox(state::State::Creating, |_| {}), SandboxFate::Undo);
+    let stopped = state::State::Stopped { since: Timestamp(3) };
+    assert_eq!(sandbox(stopped, |facts| facts.has_monitor = false), SandboxFate::Keep);
+}

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use linkspan_runtime_oci::spec::clamp_oom_score_adj;
+use serde::Serialize;
 
 use super::facts::Facts;
 use crate::error::Error;
@@ -18,7 +19,7 @@ const SHM_BYTES: u64 = 64 * 1024 * 1024;
 /// As the kubelet's own: the last to be killed for want of memory.
 const PAUSE_OOM_SCORE_ADJ: i64 = -998;
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub(super) struct SandboxPlan {
     /// In the state `Creating`.
     pub(super) record: SandboxRecord,
@@ -35,13 +36,13 @@ pub(super) struct SandboxPlan {
     pub(super) pod_limits: Option<Resources>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct FilePlan {
     pub(super) path: PathBuf,
     pub(super) content: String,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct ShmPlan {
     pub(super) path: PathBuf,
     pub(super) size_bytes: u64,
