@@ -35,11 +35,13 @@ mod tree;
 
 pub use extract::Size;
 
-use archive::Archive;
+pub(crate) use archive::{Archive, MemberKind};
+pub(crate) use fault::Fault;
+pub(crate) use name::Name;
+
 use below::Below;
 use decode::{Outcome, Wanted, decode};
 use extract::{Extracted, Extractor};
-use fault::Fault;
 
 /// All layers. Cheap to clone.
 #[derive(Clone)]

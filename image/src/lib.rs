@@ -14,6 +14,7 @@
 mod digest;
 mod error;
 mod layer;
+mod load;
 pub mod manifest;
 mod model;
 mod pull;

@@ -22,7 +22,7 @@ pub(crate) mod trash;
 use crate::layer::{LayerStore, Limits};
 use crate::pull::Puller;
 use crate::rootfs::RootfsStore;
-use crate::{Digest, Error, FsUsage, Image, ImageId, Progress};
+use crate::{Digest, Error, FsUsage, Image, ImageId};
 use names::Removal;
 use records::{RecordDir, Records};
 use snapshot::{NewImage, Pins, Snapshot};
@@ -96,11 +96,6 @@ impl Images {
         let records = self.shared.snapshot().records.len() as u64;
         let used_bytes = bytes + records * RECORD_BYTES;
         FsUsage { mountpoint: self.shared.root_dir.clone(), used_bytes, inodes_used: inodes + records }
-    }
-
-    /// Takes in an OCI layout directory, an OCI archive or a `docker save` archive (plain or gzip).
-    pub async fn load(&self, _archive: &Path, _progress: Progress) -> Result<Vec<ImageId>, Error> {
-        Err(Error::Unimplemented { what: "load" })
     }
 
     /// The layers, for those who bring images in.

@@ -51,6 +51,16 @@ impl Fault {
     }
 }
 
+impl std::fmt::Display for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Source(source) => write!(f, "reading: {source}"),
+            Self::Bad(reason) => f.write_str(reason),
+            Self::Disk { action, name, source } => write!(f, "{action} {}: {source}", show(name)),
+        }
+    }
+}
+
 /// A name as people can read it, whatever bytes it has.
 pub(crate) fn show(name: &[u8]) -> String {
     name.escape_ascii().to_string()
