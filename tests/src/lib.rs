@@ -8,6 +8,8 @@
 
 pub mod client;
 pub mod command;
+pub mod faults;
+pub mod http;
 pub mod images;
 pub mod leftovers;
 pub mod needs;

@@ -27,6 +27,8 @@ pub struct Options {
     pub runtimes: Vec<(String, PathBuf)>,
     /// Further lines of the configuration file.
     pub configuration: String,
+    /// Further entries of `registries.conf`.
+    pub registries: String,
     /// Whether the CNI configuration is there from the start.
     pub network: bool,
 }
@@ -36,6 +38,7 @@ impl Default for Options {
         Options {
             runtimes: vec![("crun".to_owned(), tools::crun()), ("runc".to_owned(), tools::runc())],
             configuration: String::new(),
+            registries: String::new(),
             network: true,
         }
     }
@@ -89,7 +92,7 @@ impl Node {
             fs::create_dir_all(prefix.join(path))?;
         }
         let registry = Registry::start(prefix)?;
-        registry.mirror(&containers)?;
+        registry.mirror(&containers, &options.registries)?;
         let conf_dir = match options.network {
             true => prefix.join("etc/cni/net.d"),
             false => prefix.join("etc/cni/later"),

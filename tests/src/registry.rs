@@ -70,9 +70,9 @@ impl Registry {
     }
 
     /// Makes the daemon whose `containers` folder this is look here for the images of all mirrored hosts, half of
-    /// them by either of the two kinds of configuration.
-    pub fn mirror(&self, containers: &Path) -> Result<()> {
-        let mut registries = String::new();
+    /// them by either of the two kinds of configuration; `further` are more lines of `registries.conf`.
+    pub fn mirror(&self, containers: &Path, further: &str) -> Result<()> {
+        let mut registries = format!("{further}\n");
         for (index, host) in MIRRORED.iter().enumerate() {
             if index % 2 == 0 {
                 let folder = containers.join("certs.d").join(host);

@@ -1,0 +1,15 @@
+//! The real daemon, driven through its socket: one module per family of RPCs.
+// A test is one future, however long.
+#![allow(clippy::unwrap_used, clippy::large_futures)]
+
+mod container;
+mod exec;
+mod faults;
+mod image;
+mod logs;
+mod malformed;
+mod network;
+mod recovery;
+mod sandbox;
+mod security;
+mod stats;

@@ -1,0 +1,107 @@
+//! The daemon is killed, or stopped, and started again: pods do not notice.
+
+use linkspan_cri_api::v1;
+use linkspan_tests::node::signal;
+use linkspan_tests::{need, node, requests};
+
+#[tokio::test]
+async fn a_killed_daemon_finds_its_pods_as_they_were() {
+    need!();
+    node::run(async |node| {
+        let mut sandbox = requests::sandbox(node, "kept");
+        sandbox.labels.insert("app".into(), "kept".into());
+        let line = "n=0; while :; do echo $((n+=1)); usleep 20000; done";
+        let (sandbox_id, id) = node.run_pod(&sandbox, &requests::container("c", &["sh", "-c", line])).await?;
+        let created = node.create(&sandbox_id, &requests::idle("created"), &sandbox).await?;
+        let (sandbox_before, before) =
+            (node.sandbox_status(&sandbox_id).await?, node.container_status(&id).await?);
+        let pid = node.container_info(&id).await?["pid"].clone();
+
+        node.kill()?;
+        node.start_again().await?;
+        assert_eq!(node.sandbox_status(&sandbox_id).await?, sandbox_before);
+        assert_eq!(node.container_status(&id).await?, before);
+        assert_eq!(node.container_info(&id).await?["pid"], pid, "the same process");
+        assert_eq!(node.output(&id, &["echo", "hello"]).await?, "hello");
+        let lines = node.log_lines(&id, |_| true).await?.len();
+        node.log_lines(&id, |later| later.len() > lines + 5).await?;
+        let logged = node.log_lines(&id, |_| true).await?;
+        assert!(
+            logged.iter().zip(1..).all(|(line, number)| line.text == number.to_string()),
+            "a line is missing"
+        );
+        node.start_container(&created).await?;
+        assert_eq!(node.container_status(&created).await?.state(), v1::ContainerState::ContainerRunning);
+        node.stop_container(&id, 0).await?;
+        assert_eq!(node.container_status(&id).await?.exit_code, 137);
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_exit_while_the_daemon_was_away_is_known_with_its_code() {
+    need!();
+    node::run(async |node| {
+        let line = "trap 'exit 9' TERM; while :; do sleep 1000 & wait; done";
+        let (_, id) = node
+            .run_pod(&requests::sandbox(node, "away"), &requests::container("c", &["sh", "-c", line]))
+            .await?;
+        let pid: u32 = node.container_info(&id).await?["pid"].to_string().parse()?;
+        node.kill()?;
+        signal(pid, "TERM")?;
+        linkspan_tests::wait::until("it ends", std::time::Duration::from_secs(10), async || {
+            anyhow::ensure!(!std::path::Path::new(&format!("/proc/{pid}")).exists());
+            Ok(())
+        })
+        .await?;
+        node.start_again().await?;
+        let status = node.exited(&id).await?;
+        assert_eq!((status.exit_code, status.reason.as_str()), (9, "Error"));
+        assert!(status.finished_at >= status.started_at);
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_graceful_stop_leaves_pods_running_and_stopped_ones_stopped() {
+    need!();
+    node::run(async |node| {
+        let (_, running) = node.run_pod(&requests::sandbox(node, "running"), &requests::idle("c")).await?;
+        let (stopped_id, stopped) =
+            node.run_pod(&requests::sandbox(node, "stopped"), &requests::idle("c")).await?;
+        node.stop_sandbox(&stopped_id).await?;
+        let before = node.container_status(&stopped).await?;
+        node.stop().await?;
+        node.start_again().await?;
+        assert_eq!(node.container_status(&running).await?.state(), v1::ContainerState::ContainerRunning);
+        assert_eq!(node.container_status(&stopped).await?, before);
+        let status = node.sandbox_status(&stopped_id).await?;
+        assert_eq!(status.state(), v1::PodSandboxState::SandboxNotready);
+        let images = node.images.list_images(v1::ListImagesRequest::default()).await?.into_inner().images;
+        assert_eq!(images.len(), 1, "images are still there");
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_killed_monitor_ends_its_pod_and_no_other() {
+    need!();
+    node::run(async |node| {
+        let (one_id, _) = node.run_pod(&requests::sandbox(node, "one"), &requests::idle("c")).await?;
+        let (_, other) = node.run_pod(&requests::sandbox(node, "two"), &requests::idle("c")).await?;
+        let monitors = linkspan_tests::leftovers::processes(node.prefix(), &[]);
+        let monitor = monitors
+            .iter()
+            .find(|process| process.contains("linkspan-monitor") && process.contains(&one_id))
+            .unwrap_or_else(|| panic!("no monitor of {one_id} among {monitors:?}"));
+        signal(monitor.split_once(':').unwrap().0.parse()?, "KILL")?;
+        node.stop_sandbox(&one_id).await?;
+        node.remove_sandbox(&one_id).await?;
+        assert_eq!(node.output(&other, &["echo", "hello"]).await?, "hello");
+        Ok(())
+    })
+    .await;
+}
