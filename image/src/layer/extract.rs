@@ -101,19 +101,14 @@ impl Extractor {
             return Ok(());
         };
         let mark = Mark::of(base)?;
-        if mark == Mark::Foreign {
-            return Ok(());
+        if mark != Mark::None {
+            return match (self.tree.make_for_whiteout(parent)?, mark) {
+                (Some(parent), Mark::Whiteout(base)) => self.whiteout(&Entry { parent, base, attributes }),
+                (Some(parent), Mark::Opaque) => set_opaque(&parent, parent.path()),
+                _ => Ok(()),
+            };
         }
-        let parent = self.tree.make(parent)?;
-        let mut entry = Entry { parent, base, attributes };
-        match mark {
-            Mark::Whiteout(hidden) => {
-                entry.base = hidden;
-                return self.whiteout(&entry);
-            }
-            Mark::Opaque => return set_opaque(&entry.parent, entry.parent.path()),
-            Mark::None | Mark::Foreign => {}
-        }
+        let entry = Entry { parent: self.tree.make(parent)?, base, attributes };
         match &member.kind {
             MemberKind::File { size, extents } => self.file(archive, &entry, *size, extents),
             MemberKind::Directory => self.directory(&entry),

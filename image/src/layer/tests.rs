@@ -229,7 +229,7 @@ fn what_does_not_match_is_refused_and_leaves_nothing() {
     );
     assert!(matches!(unpack(&blob[..blob.len() / 2], &good, &tar), Error::SizeMismatch { .. }));
     assert!(matches!(unpack(&[&blob[..], b"x"].concat(), &good, &tar), Error::SizeMismatch { .. }));
-    let mut changed = blob.clone();
+    let mut changed = blob;
     changed[100] ^= 1;
     assert!(
         matches!(unpack(&changed, &good, &tar), Error::DigestMismatch { what, .. } if what.contains("blob"))
@@ -361,6 +361,10 @@ fn whiteouts_hide_only_the_layers_below() {
         .file(".wh.late", "")
         .file("late/b", "y")
         .file("opaque/.wh..wh..opq", "")
+        .file("file", "x")
+        .file("file/.wh.below", "")
+        .file(".wh.hidden", "")
+        .file("hidden/.wh.below", "")
         .file(".wh..wh.plnk", "");
     let root = bench.one(tar);
     let opaque = |name: &str| xattr(&root.join(name), "trusted.overlay.opaque") == Some(b"y".to_vec());
@@ -370,6 +374,8 @@ fn whiteouts_hide_only_the_layers_below() {
     assert!(opaque("dir") && root.join("dir/a").exists());
     assert!(opaque("late") && root.join("late/b").exists());
     assert!(opaque("opaque"));
+    assert!(root.join("file").is_file(), "umoci writes whiteouts below what has become a file");
+    assert!(fs::symlink_metadata(root.join("hidden")).unwrap().file_type().is_char_device());
     assert!(!root.join(".wh..wh.plnk").exists());
 }
 

@@ -60,6 +60,13 @@ pub(crate) enum Origin {
     Listed(Times),
 }
 
+/// What a walk does where there is no directory.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Missing {
+    Leave,
+    Make { over_whiteouts: bool },
+}
+
 /// The layer's directory tree.
 pub(crate) struct Tree {
     root: Dir,
@@ -102,14 +109,22 @@ impl Tree {
         self.origins.retain(|name, _| !below(name));
     }
 
-    /// The directory of that name, made with what leads to it if it is not there.
+    /// The directory of that name, made with what leads to it if it is not there. A whiteout of this layer
+    /// gives way to it.
     pub(crate) fn make(&mut self, name: &[u8]) -> Result<Dir, Fault> {
-        self.walk(name, true)?.ok_or_else(|| Fault::bad(format!("{}: not found", show(name))))
+        let made = self.walk(name, Missing::Make { over_whiteouts: true })?;
+        made.ok_or_else(|| Fault::bad(format!("{}: not a directory", show(name))))
+    }
+
+    /// The same for a whiteout in that directory; `None` if the directory is itself hidden or replaced by this
+    /// layer, so that there is nothing more to hide.
+    pub(crate) fn make_for_whiteout(&mut self, name: &[u8]) -> Result<Option<Dir>, Fault> {
+        self.walk(name, Missing::Make { over_whiteouts: false })
     }
 
     /// The directory of that name, if it is there.
     pub(crate) fn find(&mut self, name: &[u8]) -> Result<Option<Dir>, Fault> {
-        self.walk(name, false)
+        self.walk(name, Missing::Leave)
     }
 
     /// Makes or opens one directory below another; `None` if something else has that name.
@@ -140,7 +155,7 @@ impl Tree {
         made.ok_or_else(|| Fault::bad(format!("{}: not a directory", show(&parent.join(base)))))
     }
 
-    fn walk(&mut self, name: &[u8], make: bool) -> Result<Option<Dir>, Fault> {
+    fn walk(&mut self, name: &[u8], missing: Missing) -> Result<Option<Dir>, Fault> {
         let (mut here, rest) = self.longest_known(name);
         let mut todo: VecDeque<Vec<u8>> = components(rest).map(<[u8]>::to_vec).collect();
         let mut links = 0;
@@ -152,8 +167,8 @@ impl Tree {
             let full = here.join(&component);
             here = match open_entry(&here, &component) {
                 Ok(fd) => Dir { fd: Rc::new(fd), path: full.into() },
-                Err(Errno::NOENT) if make => self.make_missing(&here, &component)?,
-                Err(Errno::NOENT) => return Ok(None),
+                Err(Errno::NOENT) if missing == Missing::Leave => return Ok(None),
+                Err(Errno::NOENT) => self.make_missing(&here, &component)?,
                 Err(Errno::NOTDIR | Errno::LOOP) => match link_target(&here, &component, &full)? {
                     Some(target) => {
                         links += 1;
@@ -165,8 +180,12 @@ impl Tree {
                         }
                         if target.starts_with(b"/") { self.root.clone() } else { here }
                     }
-                    None if make => self.replace_whiteout(&here, &component)?,
-                    None => return Ok(None),
+                    None => match missing {
+                        Missing::Make { over_whiteouts: true } if is_whiteout(&here, &component, &full)? => {
+                            self.replace_whiteout(&here, &component)?
+                        }
+                        _ => return Ok(None),
+                    },
                 },
                 Err(errno) => return Err(Fault::disk("opening", &full)(errno)),
             };
@@ -206,9 +225,6 @@ impl Tree {
     /// A whiteout of this same layer gives way to a directory that hides what the layers below have there.
     fn replace_whiteout(&mut self, parent: &Dir, base: &[u8]) -> Result<Dir, Fault> {
         let full = parent.join(base);
-        if !is_whiteout(parent, base).map_err(Fault::disk("examining", &full))? {
-            return Err(Fault::bad(format!("{}: not a directory", show(&full))));
-        }
         rustix::fs::unlinkat(parent, base, AtFlags::empty()).map_err(Fault::disk("removing", &full))?;
         let dir = self.make_missing(parent, base)?;
         attributes::set_opaque(&dir, &full)?;
@@ -224,8 +240,9 @@ pub(crate) fn open_below(root: impl AsFd, name: &[u8]) -> Result<OwnedFd, Fault>
 }
 
 /// Whether the entry is what hides a name of the layers below.
-fn is_whiteout(parent: &Dir, base: &[u8]) -> rustix::io::Result<bool> {
-    let stat = rustix::fs::statat(parent, base, AtFlags::SYMLINK_NOFOLLOW)?;
+fn is_whiteout(parent: &Dir, base: &[u8], full: &[u8]) -> Result<bool, Fault> {
+    let stat = rustix::fs::statat(parent, base, AtFlags::SYMLINK_NOFOLLOW)
+        .map_err(Fault::disk("examining", full))?;
     Ok(FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice && stat.st_rdev == 0)
 }
 

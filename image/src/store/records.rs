@@ -29,14 +29,6 @@ pub(crate) struct ImageRecord {
     pub(crate) layers: Vec<Digest>,
 }
 
-impl ImageRecord {
-    /// Repository names under which the image is known.
-    pub(crate) fn is_named_in(&self, repository: &str) -> bool {
-        self.tags.keys().any(|tag| repository_of(tag) == repository)
-            || self.digests.iter().any(|digest| repository_of(digest) == repository)
-    }
-}
-
 /// `docker.io/library/busybox` of a canonical name with tag or digest.
 pub(crate) fn repository_of(name: &str) -> &str {
     let name = name.split('@').next().unwrap_or(name);
