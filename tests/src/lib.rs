@@ -19,4 +19,5 @@ pub mod pods;
 pub mod registry;
 pub mod requests;
 pub mod tools;
+pub mod tree;
 pub mod wait;

@@ -105,6 +105,17 @@ fn containers() -> Vec<(&'static str, Container)> {
                 permissions: "rw".into(),
             });
         }),
+    ]
+}
+
+fn limits_and_rights() -> Vec<(&'static str, Container)> {
+    fn case(
+        field: &'static str,
+        change: impl Fn(&mut v1::ContainerConfig) + 'static,
+    ) -> (&'static str, Container) {
+        (field, Box::new(change))
+    }
+    vec![
         case("memory_limit_in_bytes", |c| requests::resources(c).memory_limit_in_bytes = -5),
         case("memory_limit_in_bytes", |c| requests::resources(c).memory_limit_in_bytes = 1024),
         case("memory_swap_limit_in_bytes", |c| {
@@ -194,7 +205,7 @@ async fn containers_that_cannot_be_are_refused_by_field() {
         let sandbox_id = node.run_sandbox(&sandbox, "").await?;
         let before = node.leftovers();
         let mut complaints = Vec::new();
-        for (field, change) in containers() {
+        for (field, change) in containers().into_iter().chain(limits_and_rights()) {
             let mut config = requests::idle("bad");
             change(&mut config);
             let outcome = node.create(&sandbox_id, &config, &sandbox).await;
