@@ -36,6 +36,9 @@ use watch::DirWatch;
 /// How long the start waits for a first answer.
 const FIRST_LOOK: Duration = Duration::from_secs(1);
 
+/// Longest that STATUS of all plugins may take: meanwhile a changed configuration goes unnoticed.
+const PROBE_LIMIT: Duration = Duration::from_secs(10);
+
 /// The CNI client.
 #[derive(Debug)]
 pub(crate) struct Cni {
@@ -64,7 +67,7 @@ impl Cni {
         let follower = Follower {
             conf_dir: config.conf_dir.clone(),
             plugins: plugins.clone(),
-            budget: config.del_timeout,
+            budget: config.del_timeout.min(PROBE_LIMIT),
             snapshot: sender,
         };
         // A plugin that hangs in STATUS must not keep the daemon from starting.

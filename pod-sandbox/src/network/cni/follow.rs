@@ -12,6 +12,7 @@ use super::super::{Error, Readiness};
 use super::chain::Chain;
 use super::conf::{self, NetworkList};
 use super::plugin::Plugins;
+use super::version::Version;
 use super::watch::DirWatch;
 
 /// Between looks at plugins that are well. It also finds changes that inotify cannot see (a
@@ -97,14 +98,26 @@ impl Follower {
     }
 
     async fn probe(&self, mut list: NetworkList) -> (NetworkList, Readiness) {
-        match Chain::new(&self.plugins, &list, self.budget).negotiate().await {
-            Ok(version) => list.version = version,
-            Err(error) => return (list, Readiness::not_ready(error.to_string())),
+        if let Some(version) = self.settled_version(&list) {
+            list.version = version;
+        } else {
+            match Chain::new(&self.plugins, &list, self.budget).negotiate().await {
+                Ok(version) => list.version = version,
+                Err(error) => return (list, Readiness::not_ready(error.to_string())),
+            }
         }
         match Chain::new(&self.plugins, &list, self.budget).status().await {
             Ok(()) => (list, Readiness::Ready),
             Err(error) => (list, Readiness::not_ready(error.to_string())),
         }
+    }
+
+    /// The version that was agreed on for this very list, as long as all is well with it.
+    fn settled_version(&self, list: &NetworkList) -> Option<Version> {
+        let now = self.snapshot.borrow().clone();
+        let settled = now.list.as_ref().filter(|_| now.readiness == Readiness::Ready)?;
+        let same = NetworkList { version: settled.version, ..list.clone() } == **settled;
+        same.then_some(settled.version)
     }
 
     fn publish(&self, new: Snapshot) {

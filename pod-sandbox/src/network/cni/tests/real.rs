@@ -3,19 +3,21 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use super::fixture::Node;
 use crate::network::netlink::{Socket, route};
 use crate::network::testbed::{Pod, ask, interfaces, on_own_host, output};
 use crate::network::{Network, Protocol, Readiness};
 
-/// Where distributions and Kubernetes put them.
+/// Where distributions and Kubernetes put them; `LINKSPAN_CNI_BIN` comes first if it is set.
 const PLACES: [&str; 2] = ["/usr/lib/cni", "/opt/cni/bin"];
 
 fn plugins() -> Option<PathBuf> {
     let needed = ["bridge", "host-local", "portmap", "bandwidth"];
     let all_there = |dir: &Path| needed.iter().all(|plugin| dir.join(plugin).is_file());
-    let place = PLACES.iter().map(PathBuf::from).find(|dir| all_there(dir));
+    let named = std::env::var_os("LINKSPAN_CNI_BIN").map(PathBuf::from);
+    let place = named.into_iter().chain(PLACES.map(PathBuf::from)).find(|dir| all_there(dir));
     if place.is_none() {
         eprintln!("SKIP: needs the plugins {needed:?} in one of {PLACES:?}");
     } else if output("iptables", &["--version"]).is_none() {
@@ -27,11 +29,15 @@ fn plugins() -> Option<PathBuf> {
 
 /// A node whose list has the plugins, with host-local's state in its own directory.
 async fn open(node: &Node, dir: PathBuf, ranges: &str) -> Network {
+    open_version(node, dir, ranges, "1.0.0").await
+}
+
+async fn open_version(node: &Node, dir: PathBuf, ranges: &str, version: &str) -> Network {
     let state = node.path("host-local");
     node.conf(
         "10-pods.conflist",
         &format!(
-            r#"{{"cniVersion":"1.0.0","name":"pods","plugins":[
+            r#"{{"cniVersion":"{version}","name":"pods","plugins":[
                 {{"type":"bridge","bridge":"cnitest0","isGateway":true,"ipMasq":true,"hairpinMode":true,
                   "ipam":{{"type":"host-local","dataDir":"{}","ranges":{ranges},
                            "routes":[{{"dst":"0.0.0.0/0"}}]}}}},
@@ -138,6 +144,30 @@ fn real_plugins_failing_add_gives_its_words_and_leaves_no_address() {
         assert!(error.contains("no IP addresses available"), "{error}");
         assert_eq!(reserved(&node), ["10.214.0.2"]);
         assert_eq!(node.cached(), ["pods-a-eth0"]);
+        network.detach(&a.attachment).await.unwrap();
+    });
+}
+
+/// CNI 1.1: STATUS and GC. The plugins take GC and do nothing (1.9), so what was lost is found by
+/// the cache.
+#[test]
+fn real_plugins_tell_their_status_and_collect_what_was_lost() {
+    on_own_host(|| async {
+        let Some(dir) = plugins() else { return };
+        let versions = Command::new(dir.join("bridge")).env("CNI_COMMAND", "VERSION").output().unwrap();
+        if !String::from_utf8_lossy(&versions.stdout).contains("1.1.0") {
+            eprintln!("SKIP: the plugins in {} do not know CNI 1.1", dir.display());
+            return;
+        }
+        let node = Node::new();
+        let network = open_version(&node, dir, r#"[[{"subnet":"10.214.0.0/24"}]]"#, "1.1.0").await;
+        assert_eq!(network.readiness(), Readiness::Ready);
+        let (a, b) = (Pod::new("a").await, Pod::new("b").await);
+        network.attach(&a.attachment).await.unwrap();
+        network.attach(&b.attachment).await.unwrap();
+        b.unpin().await;
+        network.gc(std::slice::from_ref(&a.attachment)).await.unwrap();
+        assert_eq!(reserved(&node), ["10.214.0.2"]);
         network.detach(&a.attachment).await.unwrap();
     });
 }
