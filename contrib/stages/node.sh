@@ -108,7 +108,7 @@ node_has_no_process() { ! node_processes | grep -q .; }
 node_processes() {
     local pid command
     for pid in /proc/[0-9]*; do
-        command=$(tr '\0' ' ' <"$pid/cmdline" 2>/dev/null) || continue
+        command=$({ tr "\0" " " <"$pid/cmdline"; } 2>/dev/null) || continue
         [[ $command == *"$NODE/run"* || $command == *"$NODE/var"* ]] && echo "${pid#/proc/} $command"
     done
     true

@@ -120,10 +120,16 @@ impl Inner {
 }
 
 impl Pods {
-    /// Ends what is running and accepts nothing new. Pods go on.
+    /// Ends what is running and accepts nothing new. Pods go on; where there are none, our own group goes too.
     pub async fn shutdown(&self) {
         self.inner.closing.store(true, Ordering::Release);
         self.inner.tasks.close();
         self.inner.tasks.wait().await;
+        if self.inner.table.snapshot().sandboxes.is_empty() {
+            let group = format!("/{}", self.inner.settings.cgroup_name);
+            if let Err(error) = self.inner.cgroups.remove(&group).await {
+                tracing::warn!(%error, "our own cgroup stays");
+            }
+        }
     }
 }
