@@ -1,0 +1,60 @@
+//! Builds the daemon out of its parts: the only place that knows them all.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use linkspan_config::{Config, Loaded};
+use linkspan_image::Images;
+use linkspan_pod_sandbox::network::Network;
+use linkspan_pod_sandbox::{Parts, Pods};
+use linkspan_runtime_oci::Timestamp;
+use serde_json::Value;
+
+use crate::Error;
+use crate::metrics::Metrics;
+
+/// The parts, opened. Cheap to clone; clones share everything.
+#[derive(Clone)]
+pub(crate) struct App {
+    pub(crate) config: Arc<Config>,
+    /// Files that the configuration was read from.
+    pub(crate) config_files: Arc<Vec<PathBuf>>,
+    /// The merged configuration, for Status(verbose).
+    pub(crate) config_json: Arc<Value>,
+    pub(crate) images: Images,
+    pub(crate) network: Network,
+    pub(crate) pods: Pods,
+    pub(crate) metrics: Metrics,
+    pub(crate) started_at: Timestamp,
+}
+
+impl App {
+    /// Opens the stores, and finds again the pods that an earlier daemon left running.
+    pub(crate) async fn open(loaded: Loaded) -> Result<Self, Error> {
+        // The sample's own form: sections and keys as in the file.
+        let config_json = toml::from_str(&linkspan_config::show(&loaded)).unwrap_or(Value::Null);
+        let config = Arc::new(loaded.config);
+        let images = Images::open(&config.image, &config.root_dir.join("images"), &config.run_dir).await?;
+        let network = Network::open(&config.network).await?;
+        let parts = Parts { config: config.clone(), images: images.clone(), network: network.clone() };
+        let pods = Pods::open(parts).await?;
+        Ok(Self {
+            config,
+            config_files: Arc::new(loaded.files),
+            config_json: Arc::new(config_json),
+            images,
+            network,
+            pods,
+            metrics: Metrics::new(),
+            started_at: Timestamp::now(),
+        })
+    }
+
+    /// Waits for what is under way. Pods keep running.
+    pub(crate) async fn close(&self) {
+        self.pods.shutdown().await;
+        if let Err(error) = self.network.shutdown().await {
+            tracing::warn!(%error, "the network did not shut down cleanly");
+        }
+    }
+}

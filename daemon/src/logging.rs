@@ -1,0 +1,27 @@
+//! The daemon's own log: lines on standard error, which systemd takes to the journal.
+
+use linkspan_config::{Log, LogFormat};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::FmtSpan;
+
+use crate::Error;
+
+/// Installs the log for this process.
+///
+/// # Errors
+/// Filter directives that do not parse, or a second call.
+pub(crate) fn start(config: &Log) -> Result<(), Error> {
+    let bad = |message: String| Error::Log { level: config.level.clone(), message };
+    let filter = EnvFilter::try_new(&config.level).map_err(|error| bad(error.to_string()))?;
+    let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(terminal)
+        .with_span_events(FmtSpan::NONE);
+    match config.format {
+        LogFormat::Text => lines.try_init(),
+        LogFormat::Json => lines.json().flatten_event(true).try_init(),
+    }
+    .map_err(|error| bad(error.to_string()))
+}

@@ -1,0 +1,130 @@
+//! `linkspan serve`: from a configuration to a running server, and back down again.
+
+mod lock;
+mod socket;
+
+use std::time::Duration;
+
+use linkspan_config::Loaded;
+use linkspan_cri_api::v1::image_service_server::ImageServiceServer;
+use linkspan_cri_api::v1::runtime_service_server::RuntimeServiceServer;
+use sd_notify::NotifyState;
+use tokio::net::{TcpListener, UnixListener};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_stream::wrappers::UnixListenerStream;
+use tonic::transport::Server;
+
+use crate::Error;
+use crate::admin::admin_server::AdminServer;
+use crate::admin_service::Admin;
+use crate::app::App;
+use crate::call::CallLayer;
+use crate::image_service::ImageStore;
+use crate::runtime_service::Runtime;
+
+/// How long calls under way may still take once the daemon is told to end. What they began goes on by itself or is
+/// found again at the next start.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Serves until SIGTERM or SIGINT. Pods keep running.
+///
+/// # Errors
+/// Whatever keeps the daemon from starting: a second daemon on the same directories, a socket that cannot be made,
+/// a store that cannot be opened.
+pub async fn serve(loaded: Loaded) -> Result<(), Error> {
+    crate::sys::tune_allocator();
+    // Fails only if it is done already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let mut terminate = signal(SignalKind::terminate()).map_err(Error::Runtime)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Runtime)?;
+
+    let config = &loaded.config;
+    let _locks = [lock::take(&config.root_dir)?, lock::take(&config.run_dir)?];
+    let metrics_listener = match config.metrics.listen {
+        None => None,
+        Some(address) => {
+            Some(TcpListener::bind(address).await.map_err(|source| Error::Metrics { address, source })?)
+        }
+    };
+    // Bound before the pods are opened, so that a taken socket is found out before anything is touched, and a client
+    // that comes early waits instead of failing.
+    let listener = socket::bind(&config.grpc).await?;
+    let app = App::open(loaded).await?;
+    if let Some(listener) = metrics_listener {
+        tokio::spawn(crate::metrics::serve(listener, app.metrics.clone()));
+    }
+    tracing::info!(
+        version = crate::VERSION,
+        socket = %app.config.grpc.socket.display(),
+        root_dir = %app.config.root_dir.display(),
+        run_dir = %app.config.run_dir.display(),
+        runtime_handler = app.config.runtime.default,
+        "ready"
+    );
+    notify(NotifyState::Ready);
+
+    let ended = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("ending; pods keep running");
+        notify(NotifyState::Stopping);
+    };
+    let result = run(&app, listener, ended).await;
+    socket::remove(&app.config.grpc.socket);
+    app.close().await;
+    result
+}
+
+/// Serves on `listener` until `ended`, and then lets the calls under way end, for a while.
+pub(crate) async fn run(
+    app: &App,
+    listener: UnixListener,
+    ended: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), Error> {
+    let most = app.config.grpc.max_message_bytes;
+    let (told, hears) = tokio::sync::oneshot::channel();
+    let ended = async move {
+        ended.await;
+        let _ = told.send(());
+    };
+    let server = Server::builder()
+        .layer(CallLayer { metrics: app.metrics.clone() })
+        .add_service(
+            RuntimeServiceServer::new(Runtime { app: app.clone() })
+                .max_decoding_message_size(most)
+                .max_encoding_message_size(most),
+        )
+        .add_service(
+            ImageServiceServer::new(ImageStore { app: app.clone() })
+                .max_decoding_message_size(most)
+                .max_encoding_message_size(most),
+        )
+        .add_service(AdminServer::new(Admin { app: app.clone() }))
+        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), ended);
+    let too_late = async {
+        if hears.await.is_ok() {
+            tokio::time::sleep(GRACE).await;
+        } else {
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        result = server => result.map_err(Error::Serve),
+        () = too_late => {
+            tracing::warn!(grace = ?GRACE, "calls were still under way and are left");
+            Ok(())
+        }
+    }
+}
+
+/// Tells systemd; without systemd, nobody.
+fn notify(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::warn!(%error, "systemd was not told");
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,43 @@
+//! One daemon for a directory: a locked file in it, which the kernel lets go when the process ends, however it ends.
+
+use std::fs::File;
+use std::io::{Read as _, Seek as _, Write as _};
+use std::path::Path;
+
+use rustix::fs::FlockOperation;
+
+use crate::Error;
+
+const NAME: &str = "linkspan.lock";
+
+/// Holds the directory as long as it lives.
+#[derive(Debug)]
+pub(super) struct Lock {
+    _file: File,
+}
+
+/// Makes `dir` if it is missing, and takes it for this process.
+pub(super) fn take(dir: &Path) -> Result<Lock, Error> {
+    std::fs::create_dir_all(dir).map_err(Error::io("making directory", dir))?;
+    let path = dir.join(NAME);
+    let mut file = File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path)
+        .map_err(Error::io("opening", &path))?;
+    if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+        let mut holder = String::new();
+        // Only for the message.
+        let _ = file.read_to_string(&mut holder);
+        return Err(Error::Locked { path: dir.to_owned(), holder: holder.trim().to_owned() });
+    }
+    let write = |file: &mut File| {
+        file.set_len(0)?;
+        file.rewind()?;
+        writeln!(file, "{}", std::process::id())
+    };
+    write(&mut file).map_err(Error::io("writing", &path))?;
+    Ok(Lock { _file: file })
+}

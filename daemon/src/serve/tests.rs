@@ -1,0 +1,158 @@
+//! The server on a real socket, in this process.
+
+use std::path::Path;
+
+use linkspan_config::{Grpc, Place, Sources, load};
+use linkspan_cri_api::v1::image_service_client::ImageServiceClient;
+use linkspan_cri_api::v1::runtime_service_client::RuntimeServiceClient;
+use linkspan_cri_api::{RPCS, v1};
+use tempfile::TempDir;
+use tokio::sync::oneshot;
+use tonic::transport::Channel;
+use tonic::{Code, Request, Status};
+
+use super::*;
+use crate::cli::client::connect;
+use crate::unimplemented::UNIMPLEMENTED;
+
+/// A daemon in a directory of its own.
+struct Served {
+    channel: Channel,
+    app: App,
+    end: oneshot::Sender<()>,
+    task: tokio::task::JoinHandle<Result<(), Error>>,
+    dir: TempDir,
+}
+
+impl Served {
+    async fn start() -> Served {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let dir = tempfile::tempdir().expect("a directory");
+        let sources = Sources { place: Place::below(dir.path().to_owned()), ..Sources::default() };
+        let loaded = load(&sources).expect("defaults are good");
+        let listener = socket::bind(&loaded.config.grpc).await.expect("the socket is free");
+        let app = App::open(loaded).await.expect("an empty place can be opened");
+        let (end, ended) = oneshot::channel();
+        let (served, socket) = (app.clone(), app.config.grpc.socket.clone());
+        let task = tokio::spawn(async move {
+            let ended = async { drop(ended.await) };
+            run(&served, listener, ended).await
+        });
+        let channel = connect(&socket).await.expect("it answers");
+        Served { channel, app, end, task, dir }
+    }
+
+    async fn stop(self) {
+        drop(self.channel);
+        self.end.send(()).expect("it still runs");
+        self.task.await.expect("no panic").expect("a clean end");
+        self.app.close().await;
+        drop(self.dir);
+    }
+}
+
+/// Calls an RPC by its name with an empty request, and reads no answer.
+async fn call(channel: &Channel, service: &str, rpc: &str) -> Result<(), Status> {
+    let mut client = tonic::client::Grpc::new(channel.clone());
+    client.ready().await.expect("connected");
+    let path = format!("/runtime.v1.{service}/{rpc}").parse().expect("a path");
+    let codec: tonic_prost::ProstCodec<(), ()> = tonic_prost::ProstCodec::default();
+    client.server_streaming(Request::new(()), path, codec).await.map(drop)
+}
+
+#[tokio::test]
+async fn version_answers_through_the_socket() {
+    let served = Served::start().await;
+    let request = v1::VersionRequest { version: "v1".into() };
+    let version = RuntimeServiceClient::new(served.channel.clone())
+        .version(request)
+        .await
+        .expect("it answers")
+        .into_inner();
+    assert_eq!(version.runtime_name, "linkspan");
+    assert_eq!(version.runtime_api_version, "v1");
+    assert_eq!(version.runtime_version, env!("CARGO_PKG_VERSION"));
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn every_rpc_is_served_or_in_the_list_of_the_unimplemented() {
+    let served = Served::start().await;
+    for rpc in RPCS {
+        let answer = call(&served.channel, rpc.service, rpc.name).await;
+        let code = answer.as_ref().err().map_or(Code::Ok, Status::code);
+        let listed = UNIMPLEMENTED.contains(&rpc.name);
+        assert_eq!(code == Code::Unimplemented, listed, "{}: {answer:?}", rpc.name);
+        if let (true, Err(status)) = (listed, answer) {
+            assert!(status.message().contains(rpc.name), "{}", status.message());
+        }
+    }
+    for name in UNIMPLEMENTED {
+        assert!(RPCS.iter().any(|rpc| rpc.name == *name), "{name} is no RPC of CRI");
+    }
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn an_unknown_image_is_no_error() {
+    let served = Served::start().await;
+    let mut images = ImageServiceClient::new(served.channel.clone());
+    let image = || Some(v1::ImageSpec { image: "localhost/nothing:1".into(), ..Default::default() });
+    let request = v1::ImageStatusRequest { image: image(), verbose: true };
+    let answer = images.image_status(request).await.expect("no error").into_inner();
+    assert_eq!(answer, v1::ImageStatusResponse::default());
+    let bad = images.image_status(v1::ImageStatusRequest::default()).await.expect_err("it names no image");
+    assert_eq!((bad.code(), bad.message()), (Code::InvalidArgument, "image: missing"));
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn calls_are_counted_by_name_and_code() {
+    let served = Served::start().await;
+    call(&served.channel, "RuntimeService", "Version").await.expect("it answers");
+    call(&served.channel, "RuntimeService", "ContainerStatus").await.expect_err("no ID");
+    call(&served.channel, "RuntimeService", "Invented").await.expect_err("no such RPC");
+    let text = served.app.metrics.text();
+    for line in [
+        "linkspan_rpc_duration_seconds_count{rpc=\"Version\",code=\"OK\"} 1",
+        "linkspan_rpc_duration_seconds_count{rpc=\"ContainerStatus\",code=\"InvalidArgument\"} 1",
+        "linkspan_rpc_duration_seconds_count{rpc=\"unknown\",code=\"Unimplemented\"} 1",
+    ] {
+        assert!(text.contains(line), "{line} is not in:\n{text}");
+    }
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn a_dead_socket_is_replaced_and_a_live_one_is_not() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("run/linkspan.sock");
+    let config = Grpc { socket: path.clone(), socket_group: None, max_message_bytes: 1 << 20 };
+    let first = socket::bind(&config).await.expect("nobody is there");
+    let mode = std::fs::metadata(&path).expect("it is there").permissions().mode();
+    assert_eq!(mode & 0o777, 0o660);
+    assert!(matches!(socket::bind(&config).await, Err(Error::SocketInUse { .. })));
+    drop(first);
+    let second = socket::bind(&config).await.expect("nobody answers any more");
+    drop(second);
+    std::fs::remove_file(&path).expect("it is there");
+    std::fs::write(&path, "precious").expect("written");
+    assert!(matches!(socket::bind(&config).await, Err(Error::NotASocket { .. })));
+    let unknown =
+        Grpc { socket: dir.path().join("other.sock"), socket_group: Some("no-such-group".into()), ..config };
+    assert!(matches!(socket::bind(&unknown).await, Err(Error::NoSuchGroup { .. })));
+}
+
+#[test]
+fn a_directory_has_one_daemon() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let take = |dir: &Path| lock::take(dir);
+    let held = take(dir.path()).expect("it is free");
+    match take(dir.path()) {
+        Err(Error::Locked { holder, .. }) => assert_eq!(holder, std::process::id().to_string()),
+        other => panic!("a second daemon got in: {other:?}"),
+    }
+    drop(held);
+    take(dir.path()).expect("it is free again");
+}

@@ -1,0 +1,77 @@
+//! The RPCs that are not built yet: the one list of them.
+
+/// Calls the macro `$then` with the list. To build an RPC, take its line out: the compiler then asks for the method.
+macro_rules! unimplemented_rpcs {
+    ($then:ident) => {
+        $then! {
+            unary Exec exec(ExecRequest) -> ExecResponse;
+            unary Attach attach(AttachRequest) -> AttachResponse;
+            unary PortForward port_forward(PortForwardRequest) -> PortForwardResponse;
+            unary CheckpointContainer checkpoint_container(CheckpointContainerRequest) -> CheckpointContainerResponse;
+            unary CheckpointPod checkpoint_pod(CheckpointPodRequest) -> CheckpointPodResponse;
+            unary RestorePod restore_pod(RestorePodRequest) -> RestorePodResponse;
+            unary ListMetricDescriptors list_metric_descriptors(ListMetricDescriptorsRequest)
+                -> ListMetricDescriptorsResponse;
+            unary ListPodSandboxMetrics list_pod_sandbox_metrics(ListPodSandboxMetricsRequest)
+                -> ListPodSandboxMetricsResponse;
+            unary UpdatePodSandboxResources update_pod_sandbox_resources(UpdatePodSandboxResourcesRequest)
+                -> UpdatePodSandboxResourcesResponse;
+            stream GetContainerEvents get_container_events(GetEventsRequest)
+                -> GetContainerEventsStream of ContainerEventResponse;
+            stream StreamPodSandboxes stream_pod_sandboxes(StreamPodSandboxesRequest)
+                -> StreamPodSandboxesStream of StreamPodSandboxesResponse;
+            stream StreamContainers stream_containers(StreamContainersRequest)
+                -> StreamContainersStream of StreamContainersResponse;
+            stream StreamContainerStats stream_container_stats(StreamContainerStatsRequest)
+                -> StreamContainerStatsStream of StreamContainerStatsResponse;
+            stream StreamPodSandboxStats stream_pod_sandbox_stats(StreamPodSandboxStatsRequest)
+                -> StreamPodSandboxStatsStream of StreamPodSandboxStatsResponse;
+            stream StreamPodSandboxMetrics stream_pod_sandbox_metrics(StreamPodSandboxMetricsRequest)
+                -> StreamPodSandboxMetricsStream of StreamPodSandboxMetricsResponse;
+        }
+    };
+}
+
+/// The RPCs' names.
+#[cfg(test)]
+macro_rules! names {
+    ($($kind:ident $rpc:ident $method:ident($request:ident) -> $a:ident $(of $b:ident)?;)*) => {
+        &[$(stringify!($rpc)),*]
+    };
+}
+
+/// The methods of `RuntimeService`, each answering `UNIMPLEMENTED`. Written as `async_trait` writes them, which does
+/// not see through a macro.
+macro_rules! refusing_methods {
+    () => {};
+    (unary $rpc:ident $method:ident($request:ident) -> $response:ident; $($rest:tt)*) => {
+        crate::unimplemented::refusing_method!($rpc $method $request v1::$response);
+        crate::unimplemented::refusing_methods! { $($rest)* }
+    };
+    (stream $rpc:ident $method:ident($request:ident) -> $stream:ident of $item:ident; $($rest:tt)*) => {
+        type $stream = tokio_stream::Empty<Result<v1::$item, Status>>;
+        crate::unimplemented::refusing_method!($rpc $method $request Self::$stream);
+        crate::unimplemented::refusing_methods! { $($rest)* }
+    };
+}
+
+macro_rules! refusing_method {
+    ($rpc:ident $method:ident $request:ident $response:ty) => {
+        fn $method<'s, 'f>(
+            &'s self,
+            _: Request<v1::$request>,
+        ) -> std::pin::Pin<Box<dyn Future<Output = Result<Response<$response>, Status>> + Send + 'f>>
+        where
+            's: 'f,
+            Self: 'f,
+        {
+            Box::pin(std::future::ready(Err(status::not_built(stringify!($rpc)))))
+        }
+    };
+}
+
+pub(crate) use {refusing_method, refusing_methods, unimplemented_rpcs};
+
+/// Their names, for the tests and for whoever asks.
+#[cfg(test)]
+pub(crate) const UNIMPLEMENTED: &[&str] = unimplemented_rpcs!(names);

@@ -1,0 +1,220 @@
+//! Errors as gRPC codes: the one place where codes are chosen. No match has a wildcard, so that a new error
+//! does not compile until someone picks its code.
+
+use linkspan_image as image;
+use linkspan_pod_sandbox as pods;
+use linkspan_runtime_oci as runtime;
+use tonic::{Code, Status};
+
+use super::field::BadField;
+
+/// An error that a client is told of.
+pub(crate) trait ToStatus: std::error::Error {
+    fn code(&self) -> Code;
+
+    /// The error and its causes, with the word in front that the kubelet looks for, if there is one.
+    fn to_status(&self) -> Status {
+        Status::new(self.code(), self.to_string())
+    }
+}
+
+/// For `map_err`.
+pub(crate) fn of(error: impl ToStatus) -> Status {
+    error.to_status()
+}
+
+/// What is known and not built yet; the RPC's name is in the message.
+pub(crate) fn not_built(rpc: &str) -> Status {
+    Status::new(Code::Unimplemented, format!("{rpc} is not built yet in linkspan {}", crate::VERSION))
+}
+
+impl From<BadField> for Status {
+    fn from(bad: BadField) -> Self {
+        bad.to_status()
+    }
+}
+
+impl ToStatus for BadField {
+    fn code(&self) -> Code {
+        Code::InvalidArgument
+    }
+}
+
+impl ToStatus for image::Error {
+    fn code(&self) -> Code {
+        match self {
+            Self::BadReference { .. } | Self::BadDigest { .. } | Self::BadArgument { .. } => {
+                Code::InvalidArgument
+            }
+            Self::NotFound { .. } | Self::NoSuchImage { .. } | Self::NoSuchRootfs { .. } => Code::NotFound,
+            Self::Unauthorized { .. } => Code::PermissionDenied,
+            Self::RegistryUnavailable { .. } => Code::Unavailable,
+            Self::TimedOut { .. } => Code::DeadlineExceeded,
+            Self::InUse { .. } | Self::BadConfig { .. } => Code::FailedPrecondition,
+            // Not the node's fault: what the registry or the archive holds is not usable here.
+            Self::DigestMismatch { .. } | Self::SizeMismatch { .. } | Self::BadLayer { .. } => Code::DataLoss,
+            Self::NoPlatform { .. } => Code::NotFound,
+            Self::BadManifest { .. } | Self::BadArchive { .. } => Code::InvalidArgument,
+            Self::Unimplemented { .. } => Code::Unimplemented,
+            Self::Io { .. } | Self::TaskLost { .. } => Code::Internal,
+        }
+    }
+
+    /// k8s.io/cri-api pkg/errors: the kubelet turns these words into the pod's waiting reason.
+    fn to_status(&self) -> Status {
+        if matches!(self, Self::RegistryUnavailable { .. } | Self::TimedOut { .. }) {
+            return Status::new(self.code(), format!("RegistryUnavailable: {self}"));
+        }
+        Status::new(self.code(), self.to_string())
+    }
+}
+
+impl ToStatus for runtime::Error {
+    fn code(&self) -> Code {
+        match self {
+            Self::BadSpec { .. } | Self::NoSuchName { .. } | Self::BadSeccompProfile { .. } => {
+                Code::InvalidArgument
+            }
+            Self::RecursiveReadOnlyUnsupported { .. } => Code::InvalidArgument,
+            Self::NoSuchContainer { .. } | Self::NoSuchCgroup { .. } => Code::NotFound,
+            Self::NotRunning { .. } => Code::NotFound,
+            Self::TimedOut { .. } => Code::DeadlineExceeded,
+            Self::Unimplemented(_) => Code::Unimplemented,
+            Self::RuntimeMissing { .. } => Code::FailedPrecondition,
+            Self::Runtime { .. } | Self::CgroupBusy { .. } | Self::Io { .. } => Code::Internal,
+            Self::MonitorLost { .. } | Self::MonitorRefused { .. } | Self::Monitor { .. } => Code::Internal,
+        }
+    }
+
+    /// k8s.io/cri-api pkg/errors, as for images.
+    fn to_status(&self) -> Status {
+        if matches!(self, Self::RecursiveReadOnlyUnsupported { .. }) {
+            return Status::new(self.code(), format!("RROUnsupported: {self}"));
+        }
+        Status::new(self.code(), self.to_string())
+    }
+}
+
+impl ToStatus for pods::network::Error {
+    fn code(&self) -> Code {
+        match self {
+            Self::NotReady { .. } => Code::Unavailable,
+            Self::BadRequest { .. } => Code::InvalidArgument,
+            Self::TimedOut { .. } => Code::DeadlineExceeded,
+            Self::PortTaken { .. }
+            | Self::BadConfig { .. }
+            | Self::NoPlugin { .. }
+            | Self::BadSubnet { .. } => Code::FailedPrecondition,
+            Self::NoAddress { .. } => Code::ResourceExhausted,
+            Self::Unimplemented { .. } => Code::Unimplemented,
+            Self::Plugin { .. } | Self::Netlink { .. } | Self::Io { .. } | Self::Lost { .. } => {
+                Code::Internal
+            }
+        }
+    }
+}
+
+impl ToStatus for pods::namespaces::Error {
+    fn code(&self) -> Code {
+        match self {
+            Self::Sysctl { .. } | Self::SysctlWrite { .. } => Code::InvalidArgument,
+            Self::Step { .. } | Self::Io { .. } | Self::Lost { .. } => Code::Internal,
+        }
+    }
+}
+
+impl ToStatus for pods::Error {
+    fn code(&self) -> Code {
+        match self {
+            Self::NoSuchSandbox(_) | Self::NoSuchContainer(_) | Self::NoSuchImage(_) => Code::NotFound,
+            // CRI: the kubelet takes both for "there is nothing to act on".
+            Self::Ambiguous { .. } | Self::NotRunning { .. } => Code::NotFound,
+            Self::Refused(_) => Code::FailedPrecondition,
+            Self::BadConfig { .. } => Code::InvalidArgument,
+            Self::TimedOut { .. } => Code::DeadlineExceeded,
+            Self::Unimplemented(_) => Code::Unimplemented,
+            Self::Store { .. } | Self::Lost { .. } => Code::Internal,
+            Self::Image(error) => error.code(),
+            Self::Runtime(error) => error.code(),
+            Self::Network(error) => error.code(),
+            Self::Namespaces(error) => error.code(),
+            Self::Joined(error) => error.code(),
+        }
+    }
+
+    /// The inner error's own status where it has a word for the kubelet.
+    fn to_status(&self) -> Status {
+        match self {
+            Self::Image(error) => error.to_status(),
+            Self::Runtime(error) => error.to_status(),
+            Self::Joined(error) => error.to_status(),
+            Self::NoSuchSandbox(_)
+            | Self::NoSuchContainer(_)
+            | Self::NoSuchImage(_)
+            | Self::Ambiguous { .. }
+            | Self::NotRunning { .. }
+            | Self::Refused(_)
+            | Self::BadConfig { .. }
+            | Self::TimedOut { .. }
+            | Self::Unimplemented(_)
+            | Self::Store { .. }
+            | Self::Lost { .. }
+            | Self::Network(_)
+            | Self::Namespaces(_) => Status::new(self.code(), self.to_string()),
+        }
+    }
+}
+
+/// What an answer means to the one who reads the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Weight {
+    Success,
+    /// Asked in the course of things: is it (still) there, is it built.
+    Question,
+    /// The client's mistake, or a condition that it has to wait for.
+    Refusal,
+    /// Something is wrong on this node.
+    Failure,
+}
+
+pub(crate) fn weight(code: Code) -> Weight {
+    match code {
+        Code::Ok => Weight::Success,
+        Code::NotFound | Code::Unimplemented => Weight::Question,
+        Code::Unknown | Code::Internal | Code::DataLoss => Weight::Failure,
+        Code::Cancelled
+        | Code::InvalidArgument
+        | Code::DeadlineExceeded
+        | Code::AlreadyExists
+        | Code::PermissionDenied
+        | Code::ResourceExhausted
+        | Code::FailedPrecondition
+        | Code::Aborted
+        | Code::OutOfRange
+        | Code::Unavailable
+        | Code::Unauthenticated => Weight::Refusal,
+    }
+}
+
+/// As gRPC spells it; the metrics' label.
+pub(crate) fn code_name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "Cancelled",
+        Code::Unknown => "Unknown",
+        Code::InvalidArgument => "InvalidArgument",
+        Code::DeadlineExceeded => "DeadlineExceeded",
+        Code::NotFound => "NotFound",
+        Code::AlreadyExists => "AlreadyExists",
+        Code::PermissionDenied => "PermissionDenied",
+        Code::ResourceExhausted => "ResourceExhausted",
+        Code::FailedPrecondition => "FailedPrecondition",
+        Code::Aborted => "Aborted",
+        Code::OutOfRange => "OutOfRange",
+        Code::Unimplemented => "Unimplemented",
+        Code::Internal => "Internal",
+        Code::Unavailable => "Unavailable",
+        Code::DataLoss => "DataLoss",
+        Code::Unauthenticated => "Unauthenticated",
+    }
+}
