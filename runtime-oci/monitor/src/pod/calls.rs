@@ -1,0 +1,150 @@
+//! From a frame to what it asks for.
+
+use std::os::fd::OwnedFd;
+
+use linkspan_monitor::protocol::{
+    self, Answer, Call, ContainerState, Failure, FailureKind, HelloAnswer, HelloCall, Process, Request,
+    RequestId,
+};
+use serde::Deserialize;
+
+use super::{Caller, Pod};
+use crate::note::note;
+use crate::poll::Key;
+use crate::runtime_call::failure;
+
+/// Frames of one turn of the loop: the containers' output must not wait for a talkative daemon.
+const FRAMES_PER_TURN: usize = 16;
+
+impl Pod {
+    pub(super) fn serve(&mut self, key: Key) {
+        for _ in 0..FRAMES_PER_TURN {
+            let Some(connection) = self.connections.get_mut(&key) else { return };
+            let frame = connection.flush().and_then(|()| connection.receive());
+            match frame {
+                Ok(Some(frame)) => self.take_frame(key, &frame.json, frame.fds),
+                Ok(None) => return,
+                Err(_) => {
+                    self.drop_connection(key);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn take_frame(&mut self, key: Key, json: &[u8], fds: Vec<OwnedFd>) {
+        /// What a call that we do not know still has.
+        #[derive(Deserialize)]
+        struct Head {
+            id: RequestId,
+        }
+        match serde_json::from_slice::<Request>(json) {
+            Ok(request) => self.take_call(Caller { connection: key, id: request.id }, request.call, fds),
+            Err(e) => match serde_json::from_slice::<Head>(json) {
+                Ok(head) => {
+                    let caller = Caller { connection: key, id: head.id };
+                    let message = format!("not understood by protocol version {}: {e}", protocol::VERSION);
+                    self.reply(caller, Err(failure(FailureKind::UnknownCall, message)));
+                }
+                Err(_) => {
+                    note(&format!("a frame that is no call: {e}"));
+                    self.drop_connection(key);
+                }
+            },
+        }
+    }
+
+    /// Answers at once, or hands the caller over to what will.
+    fn take_call(&mut self, caller: Caller, call: Call, fds: Vec<OwnedFd>) {
+        let is_greeted =
+            self.connections.get(&caller.connection).is_some_and(|connection| connection.greeted);
+        let outcome = match call {
+            Call::Hello(hello) => self.hello(caller, &hello),
+            _ if !is_greeted => Err(failure(FailureKind::Version, "hello comes first".to_owned())),
+            _ if self.shutdown.is_some() => {
+                Err(failure(FailureKind::ShuttingDown, "the monitor is shutting down".to_owned()))
+            }
+            Call::StartPause(call) => self.start_pause(&call).map(Answer::Started),
+            Call::Create(call) => match self.create(caller, &call) {
+                Ok(()) => return,
+                Err(failure) => Err(failure),
+            },
+            Call::Exec(call) => match self.exec(caller, &call, fds) {
+                Ok(()) => return,
+                Err(failure) => Err(failure),
+            },
+            Call::ReopenLog { container_id } => self.reopen_log(&container_id),
+            Call::Forget { container_id } => self.forget(&container_id),
+            Call::Shutdown => return self.shut_down(caller),
+        };
+        self.reply(caller, outcome);
+    }
+
+    fn hello(&mut self, caller: Caller, call: &HelloCall) -> Result<Answer, Failure> {
+        let version = call.version.min(protocol::VERSION);
+        if version < call.oldest_version || version < protocol::OLDEST_VERSION {
+            let message = format!(
+                "the monitor speaks protocol versions {} to {}, the daemon {} to {}",
+                protocol::OLDEST_VERSION,
+                protocol::VERSION,
+                call.oldest_version,
+                call.version
+            );
+            return Err(failure(FailureKind::Version, message));
+        }
+        if let Some(connection) = self.connections.get_mut(&caller.connection) {
+            connection.greeted = true;
+        }
+        if let Some(before) = self.daemon.replace(caller.connection)
+            && before != caller.connection
+        {
+            self.connections.remove(&before);
+        }
+        let monitor = Process::this()
+            .map_err(|e| failure(FailureKind::Io, format!("looking at the monitor itself: {e}")))?;
+        Ok(Answer::Hello(HelloAnswer {
+            version,
+            monitor,
+            sandbox_id: self.args.sandbox_id.clone(),
+            pause: self.pause.as_ref().map(|pause| pause.process),
+            containers: self.containers.values().map(ContainerState::from).collect(),
+            exits: self.exits.values().cloned().collect(),
+            execs: self.execs.values().map(|exec| exec.exec_id.clone()).collect(),
+        }))
+    }
+
+    fn reopen_log(&mut self, container_id: &str) -> Result<Answer, Failure> {
+        let Some(container) = self.containers.values_mut().find(|c| c.container_id == container_id) else {
+            return Err(no_such_container(container_id));
+        };
+        if container.has_exited() {
+            let message = format!("container {container_id} has exited");
+            return Err(failure(FailureKind::NotRunning, message));
+        }
+        container.log.reopen().map_err(|e| failure(FailureKind::Io, e.to_string()))?;
+        Ok(Answer::Done)
+    }
+
+    fn forget(&mut self, container_id: &str) -> Result<Answer, Failure> {
+        let found = self.containers.iter().find(|(_, container)| container.container_id == container_id);
+        if let Some((key, container)) = found {
+            if !container.has_exited() {
+                let message = format!("container {container_id} still runs");
+                return Err(failure(FailureKind::AlreadyExists, message));
+            }
+            let key = *key;
+            if let Some(mut container) = self.containers.remove(&key) {
+                container.log.finish(super::now_ns());
+            }
+        }
+        self.exits.remove(container_id);
+        protocol::remove_exit(&self.args.pod_dir, container_id).map_err(|e| {
+            failure(FailureKind::Io, format!("removing the exit record of {container_id}: {e}"))
+        })?;
+        Ok(Answer::Done)
+    }
+}
+
+pub(super) fn no_such_container(container_id: &str) -> Failure {
+    failure(FailureKind::NoSuchContainer, format!("no container {container_id}"))
+}

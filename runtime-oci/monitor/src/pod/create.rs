@@ -1,0 +1,295 @@
+//! Containers, from the runtime's `create` on.
+//!
+//! ```text
+//! Creating ─runtime ends well─▶ Running ─init ends─▶ Exited ─forget─▶ (gone)
+//!    └─runtime fails, or its deadline passes─▶ Failing ─all of it dead─▶ (gone)
+//! ```
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use linkspan_monitor::protocol::{Answer, ContainerState, CreateCall, Failure, FailureKind, PidFd, Process};
+use rustix::pipe::{PipeFlags, pipe_with};
+
+use super::{Caller, Pod};
+use crate::log::Log;
+use crate::note::note;
+use crate::oom::OomKills;
+use crate::poll::{Key, Kind, Poll, Source, Watch};
+use crate::runtime_call::{Killing, RuntimeCall, RuntimeSpec, RuntimeStdio, failure};
+
+pub(super) struct Container {
+    pub(super) container_id: String,
+    pub(super) phase: Phase,
+    pub(super) log: Log,
+    /// Stdout and stderr, or the terminal in stdout's place; none once ended.
+    pub(super) streams: [Option<Watch>; 2],
+    /// The terminal hung up while the container runs; it may be opened again.
+    pub(super) terminal_retry: Option<Instant>,
+    /// Held open so that a container that reads its stdin waits instead of seeing its end.
+    _stdin: Option<OwnedFd>,
+    pub(super) oom_kills: OomKills,
+    pub(super) oom_kills_told: u64,
+    has_terminal: bool,
+    oom_files: Vec<std::path::PathBuf>,
+}
+
+pub(super) enum Phase {
+    Creating { caller: Caller, call: Box<RuntimeCall> },
+    Failing { caller: Caller, call: Box<RuntimeCall>, killing: Box<Killing>, failure: Failure },
+    Running { process: Process, exit: Watch },
+    Exited { process: Process, drained: Option<Instant> },
+}
+
+impl Container {
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        match &self.phase {
+            Phase::Creating { call, .. } => Some(call.deadline),
+            Phase::Failing { killing, .. } => Some(killing.next),
+            Phase::Running { .. } => self.terminal_retry,
+            Phase::Exited { drained, .. } => *drained,
+        }
+    }
+
+    pub(super) fn has_exited(&self) -> bool {
+        matches!(self.phase, Phase::Exited { .. })
+    }
+
+    /// Whether the monitor must stay for it.
+    pub(super) fn is_active(&self) -> bool {
+        !matches!(self.phase, Phase::Exited { drained: None, .. })
+    }
+
+    pub(super) fn runtime_pid(&self) -> Option<i32> {
+        match &self.phase {
+            Phase::Creating { call, .. } | Phase::Failing { call, .. } => call.pid(),
+            _ => None,
+        }
+    }
+
+    /// Whether this PID is one whose exit we look for by name.
+    pub(super) fn awaits(&self, pid: i32) -> bool {
+        let init = matches!(&self.phase, Phase::Running { process, .. } if process.pid == pid);
+        init || self.runtime_pid() == Some(pid)
+    }
+
+    pub(super) fn call(&mut self) -> Option<&mut RuntimeCall> {
+        match &mut self.phase {
+            Phase::Creating { call, .. } | Phase::Failing { call, .. } => Some(call),
+            _ => None,
+        }
+    }
+}
+
+impl From<&Container> for ContainerState {
+    fn from(container: &Container) -> Self {
+        let process = match &container.phase {
+            Phase::Running { process, .. } | Phase::Exited { process, .. } => Some(*process),
+            _ => None,
+        };
+        Self {
+            container_id: container.container_id.clone(),
+            process,
+            exited: container.has_exited(),
+            log_bytes_dropped: container.log.dropped_bytes(),
+        }
+    }
+}
+
+impl Pod {
+    /// Starts the runtime; the caller is answered when it has ended.
+    pub(super) fn create(&mut self, caller: Caller, request: &CreateCall) -> Result<(), Failure> {
+        if self.containers.values().any(|container| container.container_id == request.container_id) {
+            let message = format!("container {} exists", request.container_id);
+            return Err(failure(FailureKind::AlreadyExists, message));
+        }
+        let key = self.new_key();
+        let log_path = request.log_path.as_ref().map(|path| path.as_path());
+        let log = Log::open(log_path, self.args.max_log_line_bytes)
+            .map_err(|e| failure(FailureKind::Io, e.to_string()))?;
+        let started = Plumbing::new(request, &self.poll, key).and_then(|(plumbing, stdio)| {
+            let spec = RuntimeSpec {
+                command: &request.command,
+                cwd: request.cwd.as_path(),
+                pid_file: request.pid_file.as_path(),
+                runtime_log: request.runtime_log.as_path(),
+                console_socket: request.console_socket.as_ref().filter(|_| request.tty).map(|p| p.as_path()),
+                deadline: Duration::from_millis(request.deadline_ms),
+                oom_score_adj: self.inherited_oom_score_adj.clone(),
+            };
+            Ok((plumbing, RuntimeCall::start(&spec, stdio, &self.poll, key)?))
+        });
+        let (plumbing, call) = match started {
+            Ok(started) => started,
+            Err(failure) => {
+                log.discard();
+                return Err(failure);
+            }
+        };
+        let container = Container {
+            container_id: request.container_id.clone(),
+            phase: Phase::Creating { caller, call: Box::new(call) },
+            log,
+            streams: plumbing.streams,
+            terminal_retry: None,
+            _stdin: plumbing.stdin,
+            oom_kills: OomKills::default(),
+            oom_kills_told: 0,
+            has_terminal: request.tty,
+            oom_files: request.oom_files.iter().map(|path| path.as_path().to_path_buf()).collect(),
+        };
+        self.containers.insert(key, container);
+        Ok(())
+    }
+
+    /// The runtime's `create` has ended.
+    pub(super) fn created(&mut self, key: Key) {
+        // What it said must not be taken for the container's output.
+        self.drain_streams(key);
+        let Some(container) = self.containers.get_mut(&key) else { return };
+        let made = match &mut container.phase {
+            Phase::Creating { call, .. } => {
+                let Some(code) = call.reap() else { return };
+                if code == 0 { Ok(()) } else { Err(call.refused(code)) }
+            }
+            Phase::Failing { call, .. } => {
+                call.reap();
+                return;
+            }
+            _ => return,
+        };
+        self.look_for_orphans = true;
+        let running = made.and_then(|()| container.begin_to_run(&self.poll, key));
+        match running {
+            Ok((caller, process)) => self.reply(caller, Ok(Answer::Started(process))),
+            Err(failure) => self.fail_create(key, failure),
+        }
+    }
+
+    /// Kills what the runtime left; the caller is answered when it is dead.
+    pub(super) fn fail_create(&mut self, key: Key, failure: Failure) {
+        let Some(mut container) = self.containers.remove(&key) else { return };
+        if let Phase::Creating { caller, call } = container.phase {
+            let now = Instant::now();
+            let killing = Box::new(Killing::new(call.tree(), now));
+            container.phase = Phase::Failing { caller, call, killing, failure };
+            self.containers.insert(key, container);
+            self.kill_failed(key, now);
+        } else {
+            self.containers.insert(key, container);
+        }
+    }
+
+    fn kill_failed(&mut self, key: Key, now: Instant) {
+        let Some(Container { phase: Phase::Failing { call, killing, .. }, .. }) =
+            self.containers.get_mut(&key)
+        else {
+            return;
+        };
+        let is_dead = killing.pass(now);
+        call.reap();
+        if !(is_dead && call.pid().is_none() || killing.has_given_up(now)) {
+            return;
+        }
+        if !is_dead {
+            note("processes of a failed create do not die");
+        }
+        self.look_for_orphans = true;
+        let Some(container) = self.containers.remove(&key) else { return };
+        if let Phase::Failing { caller, call, failure, .. } = container.phase {
+            call.remove_log();
+            call.remove_pid_file();
+            container.log.discard();
+            self.reply(caller, Err(failure));
+        }
+    }
+
+    pub(super) fn expire_containers(&mut self, now: Instant) {
+        let late = |container: &Container| container.deadline().is_some_and(|at| at <= now);
+        let late: Vec<Key> =
+            self.containers.iter().filter(|(_, container)| late(container)).map(|(key, _)| *key).collect();
+        for key in late {
+            let Some(container) = self.containers.get_mut(&key) else { continue };
+            match &mut container.phase {
+                Phase::Creating { call, .. } => {
+                    let words = call.words();
+                    self.fail_create(key, failure(FailureKind::TimedOut, words));
+                }
+                Phase::Failing { .. } => self.kill_failed(key, now),
+                Phase::Running { .. } => self.retry_terminal(key),
+                Phase::Exited { .. } => self.close_streams(key),
+            }
+        }
+    }
+}
+
+impl Container {
+    fn begin_to_run(&mut self, poll: &Poll, key: Key) -> Result<(Caller, Process), Failure> {
+        let Phase::Creating { caller, call } = &mut self.phase else {
+            return Err(failure(FailureKind::Io, "not being created".to_owned()));
+        };
+        let (process, pidfd): (Process, PidFd) = call.made()?;
+        let io = |e: std::io::Error| failure(FailureKind::Io, format!("watching the container: {e}"));
+        if self.has_terminal {
+            let Some(terminal) = call.take_terminal() else {
+                return Err(failure(FailureKind::Runtime, "it sent no terminal".to_owned()));
+            };
+            let source = Source::new(Kind::Stdout, key);
+            self.streams[0] = Some(poll.watch_readable(terminal, source).map_err(io)?);
+        }
+        let exit = poll.watch_readable(pidfd.into(), Source::new(Kind::InitExit, key)).map_err(io)?;
+        self.oom_kills = OomKills::open(self.oom_files.iter().map(Path::new), poll, key);
+        let caller = *caller;
+        call.remove_log();
+        self.phase = Phase::Running { process, exit };
+        Ok((caller, process))
+    }
+}
+
+/// Our ends of a container's streams.
+struct Plumbing {
+    streams: [Option<Watch>; 2],
+    stdin: Option<OwnedFd>,
+}
+
+impl Plumbing {
+    /// With a terminal, only what the runtime itself says comes by pipe.
+    fn new(request: &CreateCall, poll: &Poll, key: Key) -> Result<(Self, RuntimeStdio), Failure> {
+        let io = |e: std::io::Error| failure(FailureKind::Io, format!("making pipes: {e}"));
+        let mut stdio = RuntimeStdio::default();
+        let mut plumbing = Self { streams: [None, None], stdin: None };
+        if request.tty {
+            (stdio.capture, stdio.stdout, stdio.stderr) = capture().map_err(io)?;
+            return Ok((plumbing, stdio));
+        }
+        let stream = |kind| {
+            let (ours, theirs) = output_pipe()?;
+            Ok::<_, std::io::Error>((poll.watch_readable(ours, Source::new(kind, key))?, theirs))
+        };
+        let (stdout, stderr) = (stream(Kind::Stdout).map_err(io)?, stream(Kind::Stderr).map_err(io)?);
+        plumbing.streams = [Some(stdout.0), Some(stderr.0)];
+        (stdio.stdout, stdio.stderr) = (Some(stdout.1), Some(stderr.1));
+        if request.stdin {
+            let (theirs, ours) = pipe_with(PipeFlags::CLOEXEC).map_err(|e| io(e.into()))?;
+            (stdio.stdin, plumbing.stdin) = (Some(theirs), Some(ours));
+        }
+        Ok((plumbing, stdio))
+    }
+}
+
+/// A pipe of which only our end, the reading one, does not block.
+fn output_pipe() -> std::io::Result<(OwnedFd, OwnedFd)> {
+    let (ours, theirs) = pipe_with(PipeFlags::CLOEXEC)?;
+    rustix::io::ioctl_fionbio(&ours, true)?;
+    Ok((ours, theirs))
+}
+
+type Capture = (Option<OwnedFd>, Option<OwnedFd>, Option<OwnedFd>);
+
+/// Our end, and the runtime's stdout and stderr.
+pub(super) fn capture() -> std::io::Result<Capture> {
+    let (ours, theirs) = output_pipe()?;
+    let second = theirs.try_clone()?;
+    Ok((Some(ours), Some(theirs), Some(second)))
+}

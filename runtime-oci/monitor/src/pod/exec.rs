@@ -1,0 +1,305 @@
+//! Processes exec'd in containers.
+//!
+//! ```text
+//! Starting ─runtime ends well─▶ Running ─process ends─▶ (drained) ─▶ answered
+//!    └────────timeout──────────────┴─▶ killing, until the whole tree is dead ─▶ answered
+//! ```
+
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use linkspan_monitor::protocol::{Answer, ExecCall, Failure, FailureKind, Process};
+
+use super::calls::no_such_container;
+use super::{Caller, Pod, create, output};
+use crate::note::note;
+use crate::poll::{Key, Kind, Poll, Source, Watch};
+use crate::pump::Pump;
+use crate::runtime_call::{Killing, RuntimeCall, RuntimeSpec, RuntimeStdio, failure, wait_code};
+use crate::tree::{PipeId, Tree, pipe_id};
+
+const KILLED: i32 = 137;
+
+pub(super) struct Exec {
+    pub(super) exec_id: String,
+    container_id: String,
+    caller: Caller,
+    phase: Phase,
+    timeout: Option<Instant>,
+    timed_out: bool,
+    killing: Option<Killing>,
+    /// Why it never ran; told once what it left is dead.
+    refused: Option<Failure>,
+    /// Those that the daemon gave it.
+    pipes: Vec<PipeId>,
+    /// With a terminal: what the daemon gave, until the terminal comes.
+    given: Option<(Option<OwnedFd>, Option<OwnedFd>)>,
+    pump: Option<Pump>,
+}
+
+enum Phase {
+    Starting(Box<RuntimeCall>),
+    Running {
+        process: Process,
+        exit: Watch,
+    },
+    /// Reaped; its terminal's output, or the rest of its tree, is waited for until the instant.
+    Ended {
+        code: i32,
+        until: Instant,
+    },
+}
+
+impl Exec {
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let own = match &self.phase {
+            _ if self.killing.is_some() => self.killing.as_ref().map(|killing| killing.next),
+            Phase::Starting(call) => Some(call.deadline),
+            Phase::Running { .. } => None,
+            Phase::Ended { until, .. } => Some(*until),
+        };
+        own.into_iter().chain(self.timeout.filter(|_| self.killing.is_none())).min()
+    }
+
+    pub(super) fn runtime_pid(&self) -> Option<i32> {
+        if let Phase::Starting(call) = &self.phase { call.pid() } else { None }
+    }
+
+    pub(super) fn awaits(&self, pid: i32) -> bool {
+        let running = matches!(&self.phase, Phase::Running { process, .. } if process.pid == pid);
+        running || self.runtime_pid() == Some(pid)
+    }
+
+    pub(super) fn call(&mut self) -> Option<&mut RuntimeCall> {
+        if let Phase::Starting(call) = &mut self.phase { Some(call) } else { None }
+    }
+
+    /// What there is to kill.
+    fn tree(&self) -> Option<Tree> {
+        match &self.phase {
+            Phase::Starting(call) => Some(call.tree().with_pipes(&self.pipes)),
+            Phase::Running { process, .. } => Some(Tree::of(*process).with_pipes(&self.pipes)),
+            Phase::Ended { .. } => None,
+        }
+    }
+}
+
+impl Pod {
+    /// Starts the runtime; the caller is answered when the process has ended.
+    pub(super) fn exec(
+        &mut self,
+        caller: Caller,
+        request: &ExecCall,
+        fds: Vec<OwnedFd>,
+    ) -> Result<(), Failure> {
+        let container = self.containers.values().find(|c| c.container_id == request.container_id);
+        match container {
+            None => return Err(no_such_container(&request.container_id)),
+            Some(container) if !matches!(container.phase, create::Phase::Running { .. }) => {
+                let message = format!("container {} is not running", request.container_id);
+                return Err(failure(FailureKind::NotRunning, message));
+            }
+            Some(_) => {}
+        }
+        let io = |e: std::io::Error| failure(FailureKind::Io, format!("making a pipe: {e}"));
+        let pipes = fds.iter().filter_map(pipe_id).collect();
+        let mut given = fds.into_iter();
+        let mut next = |is_passed: bool| if is_passed { given.next() } else { None };
+        let mut stdio = RuntimeStdio {
+            stdin: next(request.has_stdin),
+            stdout: next(request.has_stdout),
+            stderr: next(request.has_stderr),
+            capture: None,
+        };
+        let mut for_terminal = None;
+        if request.tty {
+            for_terminal = Some((stdio.stdin.take(), stdio.stdout.take()));
+            (stdio.capture, stdio.stdout, stdio.stderr) = create::capture().map_err(io)?;
+        }
+        let spec = RuntimeSpec {
+            command: &request.command,
+            cwd: request.cwd.as_path(),
+            pid_file: request.pid_file.as_path(),
+            runtime_log: request.runtime_log.as_path(),
+            console_socket: request.console_socket.as_ref().filter(|_| request.tty).map(|p| p.as_path()),
+            deadline: Duration::from_millis(request.deadline_ms),
+            oom_score_adj: self.inherited_oom_score_adj.clone(),
+        };
+        let key = self.new_key();
+        let call = RuntimeCall::start(&spec, stdio, &self.poll, key)?;
+        let exec = Exec {
+            exec_id: request.exec_id.clone(),
+            container_id: request.container_id.clone(),
+            caller,
+            phase: Phase::Starting(Box::new(call)),
+            timeout: request.timeout_ms.and_then(|ms| Instant::now().checked_add(Duration::from_millis(ms))),
+            timed_out: false,
+            killing: None,
+            refused: None,
+            pipes,
+            given: for_terminal,
+            pump: None,
+        };
+        self.execs.insert(key, exec);
+        Ok(())
+    }
+
+    /// The runtime's `exec` has ended; the process runs, or never will.
+    pub(super) fn exec_started(&mut self, key: Key) {
+        let Some(exec) = self.execs.get_mut(&key) else { return };
+        let Phase::Starting(call) = &mut exec.phase else { return };
+        let Some(code) = call.reap() else { return };
+        self.look_for_orphans = true;
+        if exec.killing.is_some() {
+            return;
+        }
+        call.listen();
+        if code != 0 {
+            let refused = call.refused(code);
+            self.answer_exec(key, Err(refused));
+        } else if let Err(refused) = exec.begin_to_run(&self.poll, key) {
+            exec.refused = Some(refused);
+            self.kill_exec(key);
+        }
+    }
+
+    pub(super) fn exec_ended(&mut self, key: Key) {
+        let Some(exec) = self.execs.get_mut(&key) else { return };
+        let Phase::Running { exit, .. } = &exec.phase else { return };
+        let Some(code) = wait_code(exit) else { return };
+        self.look_for_orphans = true;
+        exec.phase = Phase::Ended { code, until: Instant::now() + output::DRAIN };
+        let drained = exec.pump.as_mut().is_none_or(Pump::drain);
+        if drained && exec.killing.is_none() {
+            self.answer_exec(key, Ok(code));
+        }
+    }
+
+    pub(super) fn pump(&mut self, key: Key) {
+        let Some(exec) = self.execs.get_mut(&key) else { return };
+        let Some(pump) = &mut exec.pump else { return };
+        pump.turn();
+        if let (Phase::Ended { code, .. }, None) = (&exec.phase, &exec.killing) {
+            let code = *code;
+            if pump.drain() {
+                self.answer_exec(key, Ok(code));
+            }
+        }
+    }
+
+    /// Those of a container that have ended, whatever order their exits are told in by the kernel.
+    pub(super) fn finish_ended_execs(&mut self, container_id: &str) {
+        for key in self.execs_of(container_id) {
+            self.exec_ended(key);
+        }
+    }
+
+    /// The container is dead: what still runs in it, in a PID namespace that it shares, goes too.
+    pub(super) fn kill_execs(&mut self, container_id: &str) {
+        for key in self.execs_of(container_id) {
+            self.kill_exec(key);
+        }
+    }
+
+    fn execs_of(&self, container_id: &str) -> Vec<Key> {
+        let own = self.execs.iter().filter(|(_, exec)| exec.container_id == container_id);
+        own.map(|(key, _)| *key).collect()
+    }
+
+    fn kill_exec(&mut self, key: Key) {
+        let Some(exec) = self.execs.get_mut(&key) else { return };
+        if let (None, Some(tree)) = (&exec.killing, exec.tree()) {
+            let now = Instant::now();
+            exec.killing = Some(Killing::new(tree, now));
+            self.kill_on(key, now);
+        }
+    }
+
+    fn kill_on(&mut self, key: Key, now: Instant) {
+        let Some(exec) = self.execs.get_mut(&key) else { return };
+        let Some(killing) = &mut exec.killing else { return };
+        let is_dead = killing.pass(now);
+        let code = match &mut exec.phase {
+            Phase::Starting(call) => {
+                call.reap();
+                call.pid().is_none().then_some(KILLED)
+            }
+            Phase::Running { exit, .. } => wait_code(exit),
+            Phase::Ended { code, .. } => Some(*code),
+        };
+        if let (Phase::Running { .. }, Some(code)) = (&exec.phase, code) {
+            exec.phase = Phase::Ended { code, until: now };
+        }
+        self.look_for_orphans = true;
+        match code {
+            Some(code) if is_dead => self.answer_exec(key, Ok(code)),
+            _ if killing_is_over(exec, now) => {
+                note("processes of an exec do not die");
+                self.answer_exec(key, Ok(code.unwrap_or(KILLED)));
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn expire_execs(&mut self, now: Instant) {
+        let late = |exec: &Exec| exec.deadline().is_some_and(|at| at <= now);
+        let late: Vec<Key> = self.execs.iter().filter(|(_, exec)| late(exec)).map(|(key, _)| *key).collect();
+        for key in late {
+            let Some(exec) = self.execs.get_mut(&key) else { continue };
+            match &mut exec.phase {
+                _ if exec.killing.is_some() => self.kill_on(key, now),
+                Phase::Ended { code, .. } => {
+                    let code = *code;
+                    self.answer_exec(key, Ok(code));
+                }
+                _ if exec.timeout.is_some_and(|at| at <= now) => {
+                    exec.timed_out = true;
+                    self.kill_exec(key);
+                }
+                Phase::Starting(call) => {
+                    let words = call.words();
+                    exec.refused = Some(failure(FailureKind::TimedOut, words));
+                    self.kill_exec(key);
+                }
+                Phase::Running { .. } => {}
+            }
+        }
+    }
+
+    fn answer_exec(&mut self, key: Key, outcome: Result<i32, Failure>) {
+        let Some(mut exec) = self.execs.remove(&key) else { return };
+        if let Some(pump) = &mut exec.pump {
+            pump.drain();
+        }
+        if let Phase::Starting(call) = &exec.phase {
+            call.remove_log();
+            call.remove_pid_file();
+        }
+        let timed_out = exec.timed_out;
+        let outcome = exec.refused.take().map_or(outcome, Err);
+        self.reply(exec.caller, outcome.map(|code| Answer::ExecEnded { code, timed_out }));
+    }
+}
+
+fn killing_is_over(exec: &Exec, now: Instant) -> bool {
+    exec.killing.as_ref().is_some_and(|killing| killing.has_given_up(now))
+}
+
+impl Exec {
+    fn begin_to_run(&mut self, poll: &Poll, key: Key) -> Result<(), Failure> {
+        let Phase::Starting(call) = &mut self.phase else { return Ok(()) };
+        let (process, pidfd) = call.made()?;
+        let io = |e: std::io::Error| failure(FailureKind::Io, format!("watching the process: {e}"));
+        if let Some((stdin, stdout)) = self.given.take() {
+            let Some(terminal) = call.take_terminal() else {
+                return Err(failure(FailureKind::Runtime, "it sent no terminal".to_owned()));
+            };
+            self.pump = Some(Pump::new(terminal, stdin, stdout, poll, key).map_err(io)?);
+        }
+        let exit = poll.watch_readable(pidfd.into(), Source::new(Kind::ExecExit, key)).map_err(io)?;
+        call.remove_log();
+        call.remove_pid_file();
+        self.phase = Phase::Running { process, exit };
+        Ok(())
+    }
+}

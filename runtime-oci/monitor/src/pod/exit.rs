@@ -1,0 +1,90 @@
+//! What happens when a container's init, or pause, has ended: record first, then tell.
+
+use std::time::Instant;
+
+use linkspan_monitor::protocol::{self, Event, ExitRecord, Process};
+
+use super::create::Phase;
+use super::{Pod, now_ns, output};
+use crate::note::note;
+use crate::poll::Key;
+use crate::runtime_call::{RuntimeCall, wait_code};
+
+/// 128 + SIGKILL: killed, or a shell whose child was.
+const KILLED: i32 = 137;
+
+impl Pod {
+    /// A runtime's run has ended; of a container's `create`, or an exec's.
+    pub(super) fn runtime_ended(&mut self, key: Key) {
+        if self.containers.contains_key(&key) {
+            self.created(key);
+        } else {
+            self.exec_started(key);
+        }
+    }
+
+    pub(super) fn with_call(&mut self, key: Key, act: impl FnOnce(&mut RuntimeCall)) {
+        let container = self.containers.get_mut(&key).and_then(|container| container.call());
+        let call = match container {
+            Some(call) => Some(call),
+            None => self.execs.get_mut(&key).and_then(|exec| exec.call()),
+        };
+        if let Some(call) = call {
+            act(call);
+        }
+    }
+
+    pub(super) fn count_oom_kills(&mut self, key: Key) {
+        let Some(container) = self.containers.get_mut(&key) else { return };
+        let count = container.oom_kills.count();
+        if count > container.oom_kills_told {
+            container.oom_kills_told = count;
+            let container_id = container.container_id.clone();
+            self.tell(Event::Oom { container_id });
+        }
+    }
+
+    pub(super) fn init_ended(&mut self, key: Key) {
+        let Some(container) = self.containers.get_mut(&key) else { return };
+        let Phase::Running { process, exit } = &container.phase else { return };
+        let process = *process;
+        let Some(code) = wait_code(exit) else { return };
+        let at_ns = now_ns();
+        let container_id = container.container_id.clone();
+        self.look_for_orphans = true;
+        // An exec that ended with its container is told first.
+        self.finish_ended_execs(&container_id);
+        self.count_oom_kills(key);
+        self.drain_streams(key);
+        let Some(container) = self.containers.get_mut(&key) else { return };
+        let oom_killed = code == KILLED && container.oom_kills_told > 0;
+        container.oom_kills = crate::oom::OomKills::default();
+        container.terminal_retry = None;
+        container.phase = Phase::Exited { process, drained: Some(Instant::now() + output::DRAIN) };
+        if container.streams.iter().all(Option::is_none) {
+            container.close_streams();
+        }
+        self.record(exit_record(container_id.clone(), process, code, at_ns, oom_killed));
+        self.kill_execs(&container_id);
+    }
+
+    /// Writes the record, then tells the daemon. If it cannot be written the daemon is told all the same, now and at
+    /// its next hello.
+    pub(super) fn record(&mut self, record: ExitRecord) {
+        if let Err(e) = protocol::write_exit(&self.args.pod_dir, &record) {
+            note(&format!("recording the exit of {}: {e}", record.container_id));
+        }
+        self.exits.insert(record.container_id.clone(), record.clone());
+        self.tell(Event::Exited(record));
+    }
+}
+
+pub(super) fn exit_record(
+    container_id: String,
+    process: Process,
+    code: i32,
+    at_ns: i64,
+    oom_killed: bool,
+) -> ExitRecord {
+    ExitRecord { container_id, pid: process.pid, start_time: process.start_time, code, at_ns, oom_killed }
+}

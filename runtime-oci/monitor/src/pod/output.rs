@@ -1,0 +1,106 @@
+//! From a container's pipes or terminal to its log.
+
+use std::time::{Duration, Instant};
+
+use rustix::event::epoll::EventFlags;
+use rustix::io::Errno;
+
+use super::create::{Container, Phase};
+use super::{Pod, now_ns};
+use crate::log::Stream;
+use crate::poll::Key;
+
+/// A pipe's usual capacity: one read takes all of it.
+pub(super) const READ_BYTES: usize = 64 * 1024;
+/// What an ended container left in its pipes is at most their capacity (1 MiB); who writes more is somebody else.
+const DRAIN_READS: usize = 32;
+/// How long the output of an ended container's descendants is still waited for.
+pub(super) const DRAIN: Duration = Duration::from_secs(2);
+/// How often a terminal that nobody holds is looked at again.
+const TERMINAL_RETRY: Duration = Duration::from_secs(1);
+
+impl Pod {
+    pub(super) fn read_stream(&mut self, key: Key, stream: Stream) {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        if let Some(container) = self.containers.get_mut(&key) {
+            container.read(stream, &mut buffer);
+            if container.has_exited() && container.streams.iter().all(Option::is_none) {
+                container.close_streams();
+            }
+        }
+        self.buffer = buffer;
+    }
+
+    /// Reads what is there, bounded.
+    pub(super) fn drain_streams(&mut self, key: Key) {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        if let Some(container) = self.containers.get_mut(&key) {
+            for stream in [Stream::Stdout, Stream::Stderr] {
+                for _ in 0..DRAIN_READS {
+                    if !container.read(stream, &mut buffer) {
+                        break;
+                    }
+                }
+            }
+        }
+        self.buffer = buffer;
+    }
+
+    pub(super) fn retry_terminal(&mut self, key: Key) {
+        let Some(container) = self.containers.get_mut(&key) else { return };
+        container.terminal_retry = None;
+        if let Some(terminal) = &mut container.streams[0] {
+            let _ = terminal.want(EventFlags::IN);
+        }
+    }
+
+    pub(super) fn close_streams(&mut self, key: Key) {
+        if let Some(container) = self.containers.get_mut(&key) {
+            container.close_streams();
+        }
+    }
+}
+
+impl Container {
+    /// One read; whether there may be more at once.
+    fn read(&mut self, stream: Stream, buffer: &mut [u8]) -> bool {
+        let Some(watch) = &mut self.streams[stream as usize] else { return false };
+        match rustix::io::read(&*watch, &mut *buffer) {
+            Ok(0) => {
+                self.streams[stream as usize] = None;
+                false
+            }
+            Ok(length) => {
+                match &mut self.phase {
+                    // The container does not run before its create has ended: this is the runtime speaking.
+                    Phase::Creating { call, .. } | Phase::Failing { call, .. } => {
+                        call.hear(&buffer[..length]);
+                    }
+                    _ => self.log.write(stream, now_ns(), &buffer[..length]),
+                }
+                true
+            }
+            Err(Errno::INTR) => true,
+            Err(Errno::AGAIN) => false,
+            // Nobody holds the terminal now. While init lives, somebody may open it again.
+            Err(Errno::IO) if matches!(self.phase, Phase::Running { .. }) => {
+                let _ = watch.want(EventFlags::empty());
+                self.terminal_retry = Some(Instant::now() + TERMINAL_RETRY);
+                false
+            }
+            Err(_) => {
+                self.streams[stream as usize] = None;
+                false
+            }
+        }
+    }
+
+    /// The end of the output, whoever may still hold the other ends.
+    pub(super) fn close_streams(&mut self) {
+        self.streams = [None, None];
+        self.log.finish(now_ns());
+        if let Phase::Exited { drained, .. } = &mut self.phase {
+            *drained = None;
+        }
+    }
+}
