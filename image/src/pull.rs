@@ -7,13 +7,14 @@
 //! A layer that the store has is not fetched; one that another pull is fetching is waited for.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 
 use crate::manifest::{ConfigFile, Descriptor, Document, Index, Manifest, Platform};
+use crate::registry::hosts::RegistriesConf;
 use crate::registry::{Fetched, Places, Session, Settings, Transport, hosts};
 use crate::store::blocking;
 use crate::store::snapshot::NewImage;
@@ -40,13 +41,21 @@ pub(crate) struct Puller {
     /// Layers fetched and unpacked at the same time, all pulls together.
     slots: Arc<Semaphore>,
     flight: Flight,
+    /// As last read: look-ups of short names do not touch the disk.
+    conf: RwLock<Arc<RegistriesConf>>,
 }
 
 impl Puller {
+    /// Blocking: reads `registries.conf`. One that cannot be read spoils pulls, not the start.
     pub(crate) fn new(config: &linkspan_config::Image) -> Self {
         let default_auth_file = || config.containers_dir.join("auth.json");
         let auth_file: PathBuf = config.auth_file.clone().unwrap_or_else(default_auth_file);
+        let conf = RegistriesConf::load(&config.containers_dir).unwrap_or_else(|error| {
+            tracing::warn!(%error, "registries cannot be told apart until this is mended");
+            RegistriesConf::default()
+        });
         Self {
+            conf: RwLock::new(Arc::new(conf)),
             settings: Settings {
                 places: Places {
                     containers_dir: config.containers_dir.clone(),
@@ -61,6 +70,21 @@ impl Puller {
             flight: Flight::default(),
         }
     }
+
+    /// What `name` may stand for by the configuration as last read, best first; nothing if it is no reference.
+    /// Never waits.
+    pub(crate) fn known_candidates(&self, name: &str) -> Vec<Reference> {
+        let conf = self.conf.read().unwrap_or_else(PoisonError::into_inner).clone();
+        hosts::candidates(&conf, name).unwrap_or_default()
+    }
+
+    /// The same after reading the configuration anew. Blocking.
+    fn candidates(&self, name: &str) -> Result<Vec<Reference>, Error> {
+        let conf = RegistriesConf::load(&self.settings.places.containers_dir)?;
+        let candidates = hosts::candidates(&conf, name);
+        *self.conf.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(conf);
+        candidates
+    }
 }
 
 impl Images {
@@ -71,10 +95,9 @@ impl Images {
     /// with what is wrong with the content.
     pub async fn pull(&self, request: PullRequest) -> Result<ImageId, Error> {
         let PullRequest { reference, credentials, progress } = request;
-        let places = self.puller.settings.places.clone();
+        let puller = self.puller.clone();
         let candidates =
-            blocking("reading registry configuration", move || hosts::candidates(&places, &reference))
-                .await?;
+            blocking("reading registry configuration", move || puller.candidates(&reference)).await?;
         let images = self.clone();
         let key = Key { candidates: candidates.clone(), credentials: credentials.clone() };
         let work = move |meter| async move { images.pull_first(&candidates, credentials, &meter).await };

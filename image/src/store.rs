@@ -23,7 +23,7 @@ use crate::layer::{LayerStore, Limits};
 use crate::pull::Puller;
 use crate::rootfs::RootfsStore;
 use crate::{Digest, Error, FsUsage, Image, ImageId};
-use names::Removal;
+use names::{NamedBy, Removal};
 use records::{RecordDir, Records};
 use snapshot::{NewImage, Pins, Snapshot};
 use trash::Trash;
@@ -53,10 +53,12 @@ impl Images {
         _run_dir: &Path,
     ) -> Result<Self, Error> {
         let (root_dir, pins) = (root_dir.to_owned(), Pins::new(&config.pinned));
-        let puller = Puller::new(config);
+        let config = config.clone();
         let limits = Limits { max_bytes: config.max_layer_bytes, max_entries: config.max_layer_entries };
-        let shared =
-            blocking("opening the image store", move || Shared::open(root_dir, pins, limits)).await?;
+        let (shared, puller) = blocking("opening the image store", move || {
+            Ok((Shared::open(root_dir, pins, limits)?, Puller::new(&config)))
+        })
+        .await?;
         let images = Self { shared: Arc::new(shared), puller: Arc::new(puller) };
         images.make_durable();
         Ok(images)
@@ -70,7 +72,15 @@ impl Images {
     /// Looks an image up by tag, `name@digest` (index or platform manifest), ID with or without `sha256:`, or
     /// a prefix of its ID of at least three hex digits. Never waits; no string is an error.
     pub fn find(&self, name: &str) -> Option<Arc<Image>> {
-        self.shared.snapshot().find(name).map(|(image, _)| image.clone())
+        self.look_up(&self.shared.snapshot(), name).map(|(image, _)| image)
+    }
+
+    /// Short names mean what `registries.conf` makes of them, as in a pull.
+    fn look_up(&self, snapshot: &Snapshot, name: &str) -> Option<(Arc<Image>, NamedBy)> {
+        let candidates = self.puller.known_candidates(name);
+        let mut by_name = candidates.iter().filter_map(|candidate| snapshot.find(&candidate.to_string()));
+        let found = by_name.next().or_else(|| snapshot.find(name));
+        found.map(|(image, named_by)| (image.clone(), named_by))
     }
 
     /// Removes a name, or the image with all its names. Unknown: Ok. Fails with `InUse` if the image would go
@@ -78,7 +88,7 @@ impl Images {
     pub async fn remove(&self, name: &str, in_use: &(dyn Fn(&ImageId) -> bool + Sync)) -> Result<(), Error> {
         let turn = self.shared.turn().await;
         let snapshot = self.shared.snapshot();
-        let Some((image, named_by)) = snapshot.find(name) else { return Ok(()) };
+        let Some((image, named_by)) = self.look_up(&snapshot, name) else { return Ok(()) };
         let Some(record) = snapshot.records.get(&image.id) else { return Ok(()) };
         let held = self.shared.rootfs.records().iter().any(|rootfs| rootfs.image == image.id);
         let removal = names::remove(record, &named_by, held || in_use(&image.id))?;

@@ -157,8 +157,8 @@ async fn a_pull_goes_on_when_its_caller_leaves() {
 #[tokio::test]
 async fn a_damaged_layer_is_fetched_once_more() {
     let mut content = Content::default();
-    let fixture = content.image("v1", &["a", "b"]);
-    let bad = fixture.layers[1].to_string();
+    let fixture = content.image("v1", &["a"]);
+    let bad = fixture.layers[0].to_string();
     for times in [1, usize::MAX] {
         let (content, bad) = (content.clone(), bad.clone());
         let server = Server::start(move |seen| match seen.path.ends_with(&bad) && seen.earlier < times {
@@ -238,4 +238,19 @@ async fn an_image_by_digest_gets_no_tag() {
     let image = store.images.find(&reference).unwrap();
     assert_eq!((&image.id, image.repo_tags.len()), (&id, 0));
     assert!(image.repo_digests.contains(&reference), "{:?}", image.repo_digests);
+}
+
+#[tokio::test]
+async fn short_names_mean_the_same_in_a_pull_and_in_a_look_up() {
+    let mut content = Content::default();
+    let fixture = content.image("v1", &["a"]);
+    let (server, store) = (serve(&content).await, Store::open().await);
+    let conf = format!("unqualified-search-registries = ['127.0.0.1:1', '{}']\n", server.address);
+    std::fs::write(store.dir.path().join("registries.conf"), conf).unwrap();
+    let id = pull(&store, "team/app:v1").await.unwrap();
+    assert_eq!(id.to_string(), fixture.id);
+    let image = store.images.find("team/app:v1").unwrap();
+    assert_eq!(image.repo_tags, [format!("{}/team/app:v1", server.address)]);
+    store.images.remove("team/app:v1", &|_| false).await.unwrap();
+    assert!(store.images.list().is_empty());
 }

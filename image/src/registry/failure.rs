@@ -1,6 +1,7 @@
 //! Why a request failed, before it is known whether another try or host will do better.
 
 use std::error::Error as _;
+use std::io;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -24,8 +25,8 @@ pub(crate) struct Failure {
     pub(crate) text: String,
     /// Another try at the same host may help.
     pub(crate) transient: bool,
-    /// No connection, or no TLS on it.
-    pub(crate) is_connect: bool,
+    /// No connection, or a peer that does not speak TLS.
+    pub(crate) may_be_plain: bool,
     /// The wait that the registry asked for.
     pub(crate) retry_after: Option<Duration>,
     /// A broken promise (digest, size): stands as it is if nobody does better.
@@ -34,7 +35,7 @@ pub(crate) struct Failure {
 
 impl Failure {
     pub(crate) fn new(kind: Kind, text: String) -> Self {
-        Self { kind, text, transient: false, is_connect: false, retry_after: None, error: None }
+        Self { kind, text, transient: false, may_be_plain: false, retry_after: None, error: None }
     }
 
     pub(crate) fn transient(self) -> Self {
@@ -49,8 +50,10 @@ impl Failure {
     /// No answer came: refused, reset, TLS.
     pub(crate) fn transport(request: &str, error: reqwest::Error) -> Self {
         let kind = if error.is_timeout() { Kind::TimedOut } else { Kind::Unavailable };
-        let is_connect = error.is_connect();
-        Self { transient: true, is_connect, ..Self::new(kind, format!("{request}: {}", chain(error))) }
+        let is_tls = speaks_tls(&error);
+        let may_be_plain = error.is_connect() && !is_tls;
+        // A certificate does not get better by asking again.
+        Self { transient: !is_tls, may_be_plain, ..Self::new(kind, format!("{request}: {}", chain(error))) }
     }
 
     /// An answer that is no success.
@@ -78,6 +81,23 @@ impl Failure {
             Kind::TimedOut => Error::TimedOut { what: format!("{what}: {reason}") },
         }
     }
+}
+
+/// The peer answered in TLS, even if we did not like its certificate, or it ours.
+fn speaks_tls(error: &reqwest::Error) -> bool {
+    let mut next = error.source();
+    while let Some(inner) = next {
+        if let Some(tls) = inner.downcast_ref() {
+            return !matches!(tls, rustls::Error::InvalidMessage(_));
+        }
+        // What an I/O error wraps is not its source, and it may wrap another.
+        let wrapped = inner.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        next = match wrapped {
+            Some(wrapped) => Some(wrapped as &(dyn std::error::Error + 'static)),
+            None => inner.source(),
+        };
+    }
+    false
 }
 
 /// reqwest hides the cause ("error sending request"); the chain of sources tells it.

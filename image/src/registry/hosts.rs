@@ -101,9 +101,11 @@ pub(crate) fn endpoints(places: &Places, reference: &Reference) -> Result<Vec<En
     Ok(vec![Endpoint::origin(places, reference)?])
 }
 
-/// The references that a user's short name may stand for, best first.
-pub(crate) fn candidates(places: &Places, name: &str) -> Result<Vec<Reference>, Error> {
-    short_names::candidates(&RegistriesConf::load(&places.containers_dir)?, name)
+/// The references that a user's name may stand for, best first; several only for short names.
+///
+/// Fails on a malformed name, and on an ambiguous one where `short-name-mode` is `enforcing`.
+pub(crate) fn candidates(conf: &RegistriesConf, name: &str) -> Result<Vec<Reference>, Error> {
+    short_names::candidates(conf, name)
 }
 
 fn first_hosts_toml(
@@ -170,7 +172,7 @@ impl Endpoint {
 }
 
 /// Loopback registries may be plain HTTP, as with every other tool.
-fn is_loopback(host: &str) -> bool {
+pub(crate) fn is_loopback(host: &str) -> bool {
     let name = match host.strip_prefix('[') {
         Some(rest) => rest.split(']').next().unwrap_or_default(),
         None => host.split(':').next().unwrap_or_default(),

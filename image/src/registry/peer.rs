@@ -198,7 +198,7 @@ impl Peer {
 
     fn may_fall_back(&self, url: &Url, failure: &Failure) -> bool {
         let still_tls = self.endpoint.http_fallback && !self.is_plain.load(Ordering::Relaxed);
-        still_tls && url.scheme() == "https" && self.is_ours(url) && failure.is_connect
+        still_tls && url.scheme() == "https" && self.is_ours(url) && failure.may_be_plain
     }
 
     async fn client(&self) -> Result<&Client, Failure> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use reqwest::{Certificate, Client, Identity};
 
-use super::hosts::{Endpoint, Tls};
+use super::hosts::{Endpoint, Tls, is_loopback};
 use crate::{Digest, Error};
 
 const DEFAULT_DIAL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -27,6 +27,7 @@ struct Key {
     files: Digest,
     skip_verify: bool,
     dial_timeout: Duration,
+    is_direct: bool,
 }
 
 /// Contents of the files that [`Tls`] names.
@@ -37,24 +38,26 @@ struct Material {
 }
 
 impl Transport {
-    /// A client for `endpoint`, which follows no redirect by itself.
+    /// A client for `endpoint`, which follows no redirect by itself. The environment's proxies are used, but
+    /// not towards a loopback address, whether or not `NO_PROXY` names it (as in Go's tools).
     ///
     /// Fails if a certificate cannot be read or used.
     pub(crate) async fn client(&self, endpoint: &Endpoint) -> Result<Client, Error> {
         let (transport, tls) = (self.clone(), endpoint.tls.clone());
         let dial_timeout = endpoint.dial_timeout.unwrap_or(DEFAULT_DIAL_TIMEOUT);
+        let is_direct = endpoint.base.host_str().is_some_and(is_loopback);
         // Certificates are files, and the system's take a while to parse.
-        let made = tokio::task::spawn_blocking(move || transport.get_or_make(&tls, dial_timeout));
+        let made = tokio::task::spawn_blocking(move || transport.get_or_make(&tls, dial_timeout, is_direct));
         made.await.map_err(|_| Error::TaskLost { what: "setting up TLS".to_owned() })?
     }
 
-    fn get_or_make(&self, tls: &Tls, dial_timeout: Duration) -> Result<Client, Error> {
+    fn get_or_make(&self, tls: &Tls, dial_timeout: Duration, is_direct: bool) -> Result<Client, Error> {
         let material = Material::read(tls)?;
-        let key = Key { files: material.digest(), skip_verify: tls.skip_verify, dial_timeout };
+        let key = Key { files: material.digest(), skip_verify: tls.skip_verify, dial_timeout, is_direct };
         if let Some(client) = self.lock().get(&key) {
             return Ok(client.clone());
         }
-        let client = build(tls, &material, dial_timeout)?;
+        let client = build(tls, &material, &key)?;
         let mut clients = self.lock();
         if clients.len() >= MAX_CLIENTS {
             clients.clear();
@@ -95,7 +98,7 @@ fn append(to: &mut Vec<u8>, path: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-fn build(tls: &Tls, material: &Material, dial_timeout: Duration) -> Result<Client, Error> {
+fn build(tls: &Tls, material: &Material, key: &Key) -> Result<Client, Error> {
     // The process has one provider; a second installation is refused, and harmless.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let bad = |path: &Path, error: reqwest::Error| Error::BadConfig {
@@ -106,10 +109,13 @@ fn build(tls: &Tls, material: &Material, dial_timeout: Duration) -> Result<Clien
         .user_agent(concat!("linkspan/", env!("CARGO_PKG_VERSION")))
         .redirect(reqwest::redirect::Policy::none())
         .referer(false)
-        .connect_timeout(dial_timeout)
+        .connect_timeout(key.dial_timeout)
         .tcp_keepalive(Duration::from_secs(30))
         .http2_adaptive_window(true)
         .tls_danger_accept_invalid_certs(tls.skip_verify);
+    if key.is_direct {
+        builder = builder.no_proxy();
+    }
     if let Some(path) = tls.ca.first() {
         let roots = Certificate::from_pem_bundle(&material.ca).map_err(|error| bad(path, error))?;
         builder = builder.tls_certs_merge(roots);

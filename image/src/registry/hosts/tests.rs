@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use super::{Endpoint, Places, candidates, endpoints};
+use super::{Endpoint, Places, RegistriesConf, candidates, endpoints};
 use crate::{Error, Reference};
 
 /// Configuration files in a directory of their own.
@@ -27,6 +27,10 @@ impl Setup {
         Places { containers_dir: self.path().to_owned(), certs_dirs: vec![self.path().join("more")] }
     }
 
+    fn conf(&self) -> RegistriesConf {
+        RegistriesConf::load(self.path()).unwrap()
+    }
+
     fn endpoints(&self, reference: &str) -> Result<Vec<Endpoint>, Error> {
         endpoints(&self.places(), &reference.parse::<Reference>().unwrap())
     }
@@ -43,7 +47,7 @@ impl Setup {
     }
 
     fn short(&self, name: &str, expected: &[&str]) {
-        let found = candidates(&self.places(), name).unwrap();
+        let found = candidates(&self.conf(), name).unwrap();
         assert_eq!(found.iter().map(ToString::to_string).collect::<Vec<_>>(), expected, "{name}");
     }
 }
@@ -261,6 +265,6 @@ fn short_names_follow_aliases_and_search_registries() {
 
     let strict = Setup::new(&[("registries.conf", &format!("short-name-mode = 'enforcing'\n{conf}"))]);
     strict.short("fedora", &["r.example/fedora:latest"]);
-    let error = candidates(&strict.places(), "busybox").unwrap_err().to_string();
+    let error = candidates(&strict.conf(), "busybox").unwrap_err().to_string();
     assert!(error.contains("quay.io, docker.io"), "{error}");
 }
