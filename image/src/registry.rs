@@ -29,6 +29,7 @@ pub(crate) use transport::Transport;
 
 use failure::{Failure, Kind};
 use peer::{Ask, Method, Peer};
+use retry::Tries;
 
 /// Longest manifest, index or configuration.
 const MAX_DOCUMENT_BYTES: usize = 8 << 20;
@@ -152,14 +153,12 @@ impl Session {
         size: Option<u64>,
         is_last: bool,
     ) -> Result<Fetched, Failure> {
-        let mut attempt = 1;
+        let mut tries = Tries::new(is_last, self.progress_timeout);
         loop {
-            let failure = match self.document_once(peer, ask, digest, size).await {
+            match self.document_once(peer, ask, digest, size).await {
                 Ok(fetched) => return Ok(fetched),
-                Err(failure) => failure,
-            };
-            attempt += 1;
-            peer::pause_or_fail(failure, attempt, is_last).await?;
+                Err(failure) => tries.next(failure).await?,
+            }
         }
     }
 

@@ -165,7 +165,8 @@ impl Fetch {
     }
 }
 
-/// Another transfer, from another host if there is one, may bring the right bytes.
+/// Another transfer, from another host if there is one, may bring the right bytes. A layer that has the right
+/// digest and is bad nevertheless stays so.
 fn is_wrong_content(error: &Error) -> bool {
-    matches!(error, Error::DigestMismatch { .. } | Error::SizeMismatch { .. } | Error::BadLayer { .. })
+    matches!(error, Error::DigestMismatch { .. } | Error::SizeMismatch { .. })
 }

@@ -13,8 +13,9 @@ use tokio::sync::{Mutex, OnceCell};
 
 use super::body;
 use super::challenge::Challenge;
+use super::credentials;
 use super::failure::{Failure, Kind};
-use super::{credentials, retry};
+use super::retry::{self, Tries};
 use crate::Credentials;
 
 /// Names us at token servers that keep count (OAuth2 `client_id`).
@@ -102,6 +103,12 @@ impl Authorizer {
         Ok(state.header.is_some() && state.header.as_ref() != sent)
     }
 
+    /// The present token is no longer good.
+    #[cfg(test)]
+    pub(super) async fn expire(&self) {
+        self.state.lock().await.expires = Some(Instant::now());
+    }
+
     async fn answer(&self, state: &mut State, client: &Client, base: &Url) -> Result<(), Failure> {
         let credentials = self.credentials().await?;
         match &state.challenge {
@@ -185,16 +192,11 @@ struct TokenRequest<'a> {
 
 impl TokenRequest<'_> {
     async fn fetch(&self, credentials: Option<&Credentials>) -> Result<TokenAnswer, Failure> {
-        let mut attempt = 1;
+        let mut tries = Tries::new(true, self.timeout);
         loop {
-            let failure = match self.fetch_once(credentials).await {
+            match self.fetch_once(credentials).await {
                 Ok(answer) => return Ok(answer),
-                Err(failure) => failure,
-            };
-            attempt += 1;
-            match retry::pause(attempt, retry::MIRROR_TRIES + 1, failure.retry_after) {
-                Some(pause) if failure.transient => tokio::time::sleep(pause).await,
-                _ => return Err(failure),
+                Err(failure) => tries.next(failure).await?,
             }
         }
     }

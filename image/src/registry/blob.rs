@@ -11,7 +11,7 @@ use reqwest::Response;
 use super::Session;
 use super::failure::{Failure, Kind};
 use super::peer::{Ask, Method};
-use super::retry;
+use super::retry::Tries;
 use crate::Error;
 use crate::manifest::Descriptor;
 
@@ -29,8 +29,8 @@ pub(crate) struct Blob {
     offset: u64,
     /// Bytes of the present response to be dropped: the host does not do ranges.
     skip: u64,
-    /// Tries at the present peer since the last forgiving progress.
-    tries: u32,
+    /// At the present peer, since the last forgiving progress.
+    tries: Tries,
     /// Offset at the last failure.
     failed_at: u64,
     /// Failures of peers that were given up.
@@ -48,13 +48,13 @@ impl Session {
             order.rotate_left(turn);
         }
         Blob {
+            tries: Tries::new(order.len() <= 1, self.progress_timeout),
             session: self.clone(),
             descriptor: descriptor.clone(),
             order,
             response: None,
             offset: 0,
             skip: 0,
-            tries: 0,
             failed_at: 0,
             tried: Vec::new(),
             has_stalled: false,
@@ -143,30 +143,28 @@ impl Blob {
     /// Makes ready for another try, at this host or the next; fails when there is none left.
     async fn recover(&mut self, failure: Failure) -> Result<(), Error> {
         self.response = None;
+        if self.offset > self.failed_at {
+            self.tries.heard();
+        }
         if self.offset >= self.failed_at + FORGIVING_BYTES {
-            self.tries = 0;
+            self.tries = self.fresh_tries();
         }
         self.failed_at = self.offset;
-        self.tries += 1;
         // More than was promised has been handed out already: nothing can mend that.
         let is_hopeless = self.offset > self.descriptor.size;
-        let max_tries = if self.order.len() > 1 { retry::MIRROR_TRIES } else { retry::MAX_TRIES };
-        let pause = match failure.transient && !is_hopeless {
-            true => retry::pause(self.tries + 1, max_tries, failure.retry_after),
-            false => None,
-        };
-        if let Some(pause) = pause {
-            tracing::debug!(reason = %failure.text, offset = self.offset, ?pause, "fetching the rest of a blob");
-            tokio::time::sleep(pause).await;
-            return Ok(());
-        }
+        let failure = Failure { transient: failure.transient && !is_hopeless, ..failure };
+        let Err(failure) = self.tries.next(failure).await else { return Ok(()) };
         self.tried.push(failure);
         if self.order.len() > 1 && !is_hopeless {
             self.order.remove(0);
-            self.tries = 0;
+            self.tries = self.fresh_tries();
             return Ok(());
         }
         Err(self.session.error(std::mem::take(&mut self.tried)))
+    }
+
+    fn fresh_tries(&self) -> Tries {
+        Tries::new(self.order.len() <= 1, self.session.progress_timeout)
     }
 
     fn name(&self) -> String {

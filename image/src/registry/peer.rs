@@ -24,7 +24,7 @@ pub(super) struct Peer {
     pub(super) endpoint: Endpoint,
     transport: Transport,
     client: OnceCell<Client>,
-    authorizer: Authorizer,
+    pub(super) authorizer: Authorizer,
     /// Found out to speak plain HTTP only.
     is_plain: AtomicBool,
     timeout: Duration,
@@ -230,23 +230,5 @@ impl Peer {
         let base = self.base();
         (base.scheme(), base.host_str(), base.port_or_known_default())
             == (url.scheme(), url.host_str(), url.port_or_known_default())
-    }
-}
-
-/// Waits before try number `next` at the same host, or hands the failure back if there is to be none.
-pub(super) async fn pause_or_fail(failure: Failure, next: u32, is_last: bool) -> Result<(), Failure> {
-    // Wrong content may be a broken transfer, but hardly many times over.
-    let is_short = !is_last || failure.error.is_some();
-    let max_tries = if is_short { retry::MIRROR_TRIES } else { retry::MAX_TRIES };
-    if !failure.transient {
-        return Err(failure);
-    }
-    match retry::pause(next, max_tries, failure.retry_after) {
-        Some(pause) => {
-            tracing::debug!(reason = %failure.text, ?pause, "trying the registry again");
-            tokio::time::sleep(pause).await;
-            Ok(())
-        }
-        None => Err(failure),
     }
 }

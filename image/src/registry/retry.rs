@@ -1,30 +1,67 @@
 //! When to try again, and after how long.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use http::HeaderMap;
 use http::header::RETRY_AFTER;
 
+use super::failure::Failure;
+
 /// Tries of one request at the last host of a list, the first included.
-pub(crate) const MAX_TRIES: u32 = 5;
-/// Tries at a host that others follow: they may be better.
-pub(crate) const MIRROR_TRIES: u32 = 2;
+const MAX_TRIES: u32 = 5;
+/// Tries at a host that others follow, for they may be better; and of a transfer that brought wrong content.
+const FEW_TRIES: u32 = 2;
 /// Tests do not wait for the sake of politeness.
 const FIRST_PAUSE: Duration = Duration::from_millis(if cfg!(test) { 2 } else { 200 });
 const LONGEST_PAUSE: Duration = Duration::from_secs(8);
 /// A registry that wants us to wait longer is not available now; the kubelet has its own back-off.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
 
-/// The pause before try number `next` (2 is the first repetition), `None` to give up. What the registry asked
-/// for wins over our own back-off.
-pub(crate) fn pause(next: u32, max_tries: u32, retry_after: Option<Duration>) -> Option<Duration> {
-    if next > max_tries {
-        return None;
+/// The tries of one request at one host.
+#[derive(Debug)]
+pub(crate) struct Tries {
+    made: u32,
+    is_last_host: bool,
+    /// Silence for so long is not prolonged by another try.
+    patience: Duration,
+    silent_since: Instant,
+}
+
+impl Tries {
+    pub(crate) fn new(is_last_host: bool, patience: Duration) -> Self {
+        Self { made: 1, is_last_host, patience, silent_since: Instant::now() }
     }
-    match retry_after {
-        Some(wanted) if wanted > LONGEST_RETRY_AFTER => None,
-        Some(wanted) => Some(wanted),
-        None => Some((FIRST_PAUSE * 2_u32.saturating_pow(next.saturating_sub(2))).min(LONGEST_PAUSE)),
+
+    /// Bytes came in since the last failure.
+    pub(crate) fn heard(&mut self) {
+        self.silent_since = Instant::now();
+    }
+
+    /// Waits before the next try, or hands the failure back if there is to be none.
+    pub(crate) async fn next(&mut self, failure: Failure) -> Result<(), Failure> {
+        self.made += 1;
+        match self.pause(&failure) {
+            Some(pause) => {
+                tracing::debug!(reason = %failure.text, ?pause, "trying the registry again");
+                tokio::time::sleep(pause).await;
+                Ok(())
+            }
+            None => Err(failure),
+        }
+    }
+
+    /// What the registry asked for wins over our own back-off.
+    fn pause(&self, failure: &Failure) -> Option<Duration> {
+        let is_short = !self.is_last_host || failure.error.is_some();
+        let max_tries = if is_short { FEW_TRIES } else { MAX_TRIES };
+        if !failure.transient || self.made > max_tries {
+            return None;
+        }
+        match failure.retry_after {
+            Some(wanted) => (wanted <= LONGEST_RETRY_AFTER).then_some(wanted),
+            None if self.silent_since.elapsed() >= self.patience => None,
+            None => Some((FIRST_PAUSE * 2_u32.saturating_pow(self.made - 2)).min(LONGEST_PAUSE)),
+        }
     }
 }
 
@@ -40,6 +77,7 @@ pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Durati
 
 #[cfg(test)]
 mod tests {
+    use super::super::failure::Kind;
     use super::*;
 
     fn header(text: &str) -> HeaderMap {
@@ -60,13 +98,30 @@ mod tests {
         check("-1", None);
     }
 
+    fn pauses(is_last_host: bool, patience: Duration, failure: &Failure) -> Vec<Duration> {
+        let mut tries = Tries::new(is_last_host, patience);
+        let pauses = std::iter::from_fn(|| {
+            tries.made += 1;
+            tries.pause(failure)
+        });
+        pauses.collect()
+    }
+
     #[test]
     fn pauses_grow_and_end() {
-        let pauses: Vec<_> = (2..).map_while(|next| pause(next, 5, None)).collect();
-        assert_eq!(pauses, [FIRST_PAUSE, FIRST_PAUSE * 2, FIRST_PAUSE * 4, FIRST_PAUSE * 8]);
-        assert_eq!(pause(30, 31, None), Some(LONGEST_PAUSE));
-        assert_eq!(pause(2, 5, Some(Duration::from_secs(3))), Some(Duration::from_secs(3)));
-        assert_eq!(pause(2, 5, Some(Duration::from_secs(3600))), None);
-        assert_eq!(pause(6, 5, Some(Duration::ZERO)), None);
+        let failure = Failure::new(Kind::Unavailable, String::new());
+        let transient = failure.clone().transient();
+        let waiting = |seconds| {
+            let retry_after = Some(Duration::from_secs(seconds));
+            Failure { retry_after, ..transient.clone() }
+        };
+        let minute = Duration::from_secs(60);
+        let grown = [FIRST_PAUSE, FIRST_PAUSE * 2, FIRST_PAUSE * 4, FIRST_PAUSE * 8];
+        assert_eq!(pauses(true, minute, &transient), grown);
+        assert_eq!(pauses(false, minute, &transient), grown[..1], "another host follows");
+        assert_eq!(pauses(true, minute, &failure), []);
+        assert_eq!(pauses(true, Duration::ZERO, &transient), [], "out of patience");
+        assert_eq!(pauses(false, Duration::ZERO, &waiting(3)), [Duration::from_secs(3)]);
+        assert_eq!(pauses(true, minute, &waiting(3600)), []);
     }
 }

@@ -39,8 +39,18 @@ async fn an_anonymous_token_is_fetched_and_used_again() {
 }
 
 #[tokio::test]
-async fn an_expired_token_is_fetched_again() {
-    // 0 s is read as "not told"; 1 s is less than the test takes only if we wait, so the registry refuses instead.
+async fn a_token_about_to_expire_is_fetched_again_before_it_is_refused() {
+    let server = guarded(bearer, "Bearer t1", |_| Answer::ok(r#"{"token":"t1","expires_in":300}"#)).await;
+    let session = session(server.reference("team/app:v1"), None).await;
+    session.manifest().await.unwrap();
+    session.peers[0].authorizer.expire().await;
+    session.manifest().await.unwrap();
+    assert_eq!(server.asked("/token").len(), 2);
+    assert_eq!(server.asked("manifests/v1").len(), 3, "one refusal in all");
+}
+
+#[tokio::test]
+async fn a_token_that_is_refused_is_fetched_again() {
     let server = Server::start(|seen| match (seen.path.as_str(), seen.header("authorization")) {
         ("/token", _) => Answer::ok(format!(r#"{{"access_token":"t{}"}}"#, seen.earlier)),
         (_, Some("Bearer t0")) if seen.earlier < 2 => Answer::ok(MANIFEST),
