@@ -78,14 +78,14 @@ impl Registry {
                 let folder = containers.join("certs.d").join(host);
                 fs::create_dir_all(&folder)?;
                 let hosts = format!(
-                    "server = \"https://{host}\"\n\n[host.\"http://{}\"]\ncapabilities = [\"pull\", \"resolve\"]\n",
+                    "server = \"http://{0}\"\n\n[host.\"http://{0}\"]\ncapabilities = [\"pull\", \"resolve\"]\n",
                     self.address
                 );
                 fs::write(folder.join("hosts.toml"), hosts)?;
             } else {
                 registries.push_str(&format!(
-                    "[[registry]]\nprefix = \"{host}\"\nlocation = \"{host}\"\n\n\
-                     [[registry.mirror]]\nlocation = \"{}\"\ninsecure = true\n\n",
+                    "[[registry]]\nprefix = \"{host}\"\nlocation = \"{0}\"\ninsecure = true\n\n\
+                     [[registry.mirror]]\nlocation = \"{0}\"\ninsecure = true\n\n",
                     self.address
                 ));
             }
