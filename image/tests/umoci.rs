@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use linkspan_image::{Images, MountOptions};
+use linkspan_image::{Digest, Images, MountOptions};
 
 /// What can be said of a file without its place in the file system.
 #[derive(Debug, PartialEq, Eq)]
@@ -16,7 +16,8 @@ struct Entry {
     owner: (u32, u32),
     modified: (i64, i64),
     device: u64,
-    content: Vec<u8>,
+    /// Of a file its length and digest, of a symlink its target.
+    content: String,
     xattrs: BTreeMap<String, Vec<u8>>,
     /// The first name of the same file.
     first_link: PathBuf,
@@ -39,11 +40,12 @@ fn tree(root: &Path) -> BTreeMap<PathBuf, Entry> {
         let meta = fs::symlink_metadata(&path).unwrap();
         let kind = meta.file_type();
         let content = if kind.is_file() {
-            fs::read(&path).unwrap()
+            let content = fs::read(&path).unwrap();
+            format!("{} {}", content.len(), Digest::of(&content))
         } else if kind.is_symlink() {
-            fs::read_link(&path).unwrap().into_os_string().into_encoded_bytes()
+            fs::read_link(&path).unwrap().display().to_string()
         } else {
-            Vec::new()
+            String::new()
         };
         let same = (meta.dev(), meta.ino());
         let first_link = first_links.entry(same).or_insert_with(|| name.clone()).clone();

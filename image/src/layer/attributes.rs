@@ -16,7 +16,7 @@ use super::pax::Time;
 const OPAQUE: &str = "trusted.overlay.opaque";
 
 /// Access and modification time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Times {
     accessed: Time,
     modified: Time,

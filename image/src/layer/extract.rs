@@ -140,7 +140,8 @@ impl Extractor {
             rustix::fs::openat2(&entry.parent, entry.base, flags, Mode::RUSR | Mode::WUSR, STAY_WITHIN)
         })?;
         let mut end = 0;
-        for extent in extents {
+        // A map may end with an empty extent, to say where the file ends.
+        for extent in extents.iter().filter(|extent| extent.length > 0) {
             self.fill(archive, &file, *extent, &full)?;
             end = extent.offset + extent.length;
             self.size.content_bytes += extent.length;

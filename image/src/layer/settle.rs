@@ -13,7 +13,7 @@ use super::extract::{Extracted, LateLink};
 use super::fault::{Fault, show};
 use super::tree::{Dir, Origin, STAY_WITHIN, Tree, open_below};
 
-/// Settles the layer unpacked at `root`. With nothing below, implied directories keep mode 0755 and root.
+/// Settles the layer unpacked at `root`. With nothing below, implied directories belong to root, have mode 0755 and are of 1970.
 pub(crate) fn settle(root: OwnedFd, extracted: &mut Extracted, below: &Below) -> Result<(), Fault> {
     let mut tree = Tree::new(root);
     for link in std::mem::take(&mut extracted.late_links) {
@@ -29,8 +29,13 @@ pub(crate) fn settle(root: OwnedFd, extracted: &mut Extracted, below: &Below) ->
         .filter(|(name, origin)| *origin == Origin::Implied && !name.is_empty());
     extracted.implied.extend(new.map(|(name, _)| name));
     for name in &extracted.implied {
-        if let Some(Found { root: lower, kind: FileType::Directory }) = below.find(name)? {
-            attributes::copy(open_below(lower, name)?, open_below(&root, name)?, name)?;
+        let dir = open_below(&root, name)?;
+        match below.find(name)? {
+            Some(Found { root: lower, kind: FileType::Directory }) => {
+                attributes::copy(open_below(lower, name)?, &dir, name)?;
+            }
+            // Times that nobody gives are the same wherever the image is unpacked.
+            _ => attributes::Times::default().apply(&dir, name)?,
         }
     }
     Ok(())

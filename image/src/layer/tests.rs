@@ -456,6 +456,15 @@ fn sparse_files_of_every_format_keep_their_holes() {
         gnu.realsize.copy_from_slice(b"00004000000\0");
     });
     check(old, "x");
+    // GNU tar ends the map of a file of holes with an empty extent at its end.
+    let holes = Tar::default().add_with(EntryType::GNUSparse, "x", "", b"", |h| {
+        let gnu = h.as_gnu_mut().unwrap();
+        gnu.sparse[0].offset.copy_from_slice(b"00004000000\0");
+        gnu.sparse[0].numbytes.copy_from_slice(b"00000000000\0");
+        gnu.realsize.copy_from_slice(b"00004000000\0");
+    });
+    let bench = Bench::new();
+    assert_eq!(fs::metadata(bench.one(holes).join("x")).unwrap().len(), 1 << 20);
 }
 
 #[test]
