@@ -1,5 +1,7 @@
 //! A mounted image is what `umoci unpack` makes of it, file by file.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -49,10 +51,12 @@ fn tree(root: &Path) -> BTreeMap<PathBuf, Entry> {
         };
         let same = (meta.dev(), meta.ino());
         let first_link = first_links.entry(same).or_insert_with(|| name.clone()).clone();
+        // umoci leaves the root of an image that does not list it at the time of the unpacking.
+        let modified = if name == Path::new("") { (0, 0) } else { (meta.mtime(), meta.mtime_nsec()) };
         let entry = Entry {
             mode: meta.mode(),
             owner: (meta.uid(), meta.gid()),
-            modified: (meta.mtime(), meta.mtime_nsec()),
+            modified,
             device: meta.rdev(),
             content,
             xattrs: xattrs(&path),
