@@ -1,6 +1,6 @@
 //! What happens without being asked for: containers exit, pause dies, a monitor is lost.
 
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use linkspan_runtime_oci::{Event, Exit, Monitor, Process, Timestamp, read_exit};
@@ -23,11 +23,11 @@ const KILL: i32 = 9;
 /// Follows a pod's monitor until it ends.
 pub(crate) fn watch(inner: &Arc<Inner>, sandbox_id: SandboxId, monitor: &Monitor) {
     let mut events = monitor.subscribe();
-    // Not held on to while waiting: a daemon that goes down does not wait for its pods.
-    let inner: Weak<Inner> = Arc::downgrade(inner);
-    tokio::spawn(async move {
-        while let Some(event) = events.recv().await {
-            let Some(inner) = inner.upgrade() else { return };
+    let task_inner = Arc::clone(inner);
+    inner.tasks.spawn(async move {
+        let inner = task_inner;
+        // A daemon that goes down leaves what happens then to the next one.
+        while let Some(Some(event)) = inner.closing.run_until_cancelled(events.recv()).await {
             if let Err(error) = note(&inner, &sandbox_id, event).await {
                 tracing::error!(%sandbox_id, %error, "an exit could not be recorded");
             }

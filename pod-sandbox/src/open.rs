@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use linkspan_config::Config;
 use linkspan_runtime_oci::spec::clamp_oom_score_adj;
@@ -59,7 +58,7 @@ impl Pods {
             samples: Default::default(),
             monitors: Default::default(),
             tasks: Default::default(),
-            closing: AtomicBool::new(false),
+            closing: Default::default(),
         });
         let (group, owner) = (inner.monitors_cgroup(), Arc::clone(&inner));
         blocking("making the monitors' cgroup", move || Ok(owner.cgroups.create(&group)?)).await?;

@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -14,6 +13,7 @@ use linkspan_config::{Config, SandboxKind};
 use linkspan_image::Images;
 use linkspan_runtime_oci::monitor::Monitor;
 use linkspan_runtime_oci::{Cgroups, Runtime};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
@@ -81,7 +81,8 @@ pub(crate) struct Inner {
     pub(crate) monitors: RwLock<BTreeMap<SandboxId, Monitor>>,
     /// Everything that runs detached.
     pub(crate) tasks: TaskTracker,
-    pub(crate) closing: AtomicBool,
+    /// Cancelled when the daemon goes down: from then on its pods are the next one's.
+    pub(crate) closing: CancellationToken,
 }
 
 impl Inner {
@@ -97,7 +98,7 @@ impl Inner {
     }
 
     pub(crate) fn check_open(&self) -> Result<(), Error> {
-        if self.closing.load(Ordering::Acquire) { Err(Error::Refused(Refusal::ShuttingDown)) } else { Ok(()) }
+        if self.closing.is_cancelled() { Err(Error::Refused(Refusal::ShuttingDown)) } else { Ok(()) }
     }
 
     pub(crate) fn monitor(&self, sandbox: &SandboxId) -> Option<Monitor> {
@@ -122,7 +123,7 @@ impl Inner {
 impl Pods {
     /// Ends what is running and accepts nothing new. Pods go on; where there are none, our own group goes too.
     pub async fn shutdown(&self) {
-        self.inner.closing.store(true, Ordering::Release);
+        self.inner.closing.cancel();
         self.inner.tasks.close();
         self.inner.tasks.wait().await;
         if self.inner.table.snapshot().sandboxes.is_empty() {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::record::ContainerRecord;
-use super::state::{Request, State, Verdict, admit};
+use super::state::{Request, Verdict, admit};
 use super::stop;
 use crate::error::Error;
 use crate::model::ContainerId;
@@ -52,7 +52,6 @@ pub(crate) async fn locked(inner: &Arc<Inner>, id: &ContainerId) -> Result<(), E
 /// What an exited container still holds of the kernel: the runtime's state, its cgroup, its mounted root file
 /// system. Each step succeeds if what it is about is gone already.
 pub(crate) async fn release_runtime(inner: &Arc<Inner>, record: &ContainerRecord) -> Result<(), Error> {
-    debug_assert!(matches!(record.state, State::Exited(_) | State::Creating), "{:?}", record.state);
     if record.shares_pid_namespace() {
         inner.cgroups.kill_all(&record.cgroup_path).await?;
     }

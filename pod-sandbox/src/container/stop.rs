@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::record::ContainerRecord;
 use super::state::{Request, State, Verdict, admit};
-use crate::error::Error;
+use crate::error::{Error, Refusal};
 use crate::find;
 use crate::model::{ContainerId, Signal};
 use crate::pods::{Inner, Pods};
@@ -124,7 +124,7 @@ impl Pods {
     /// back; when no caller is left the container is not killed any more.
     ///
     /// # Errors
-    /// [`Error::BadConfig`] for an empty ID, [`Error::Ambiguous`].
+    /// [`Error::BadConfig`] for an empty ID, [`Error::Ambiguous`]; [`Error::Refused`] if the daemon goes down meanwhile.
     pub async fn stop_container(&self, id: &str, grace: Duration) -> Result<(), Error> {
         self.inner.check_open()?;
         let id = match find::container(&self.inner.table.snapshot(), id) {
@@ -146,12 +146,15 @@ pub(crate) async fn by_id(inner: &Arc<Inner>, id: &ContainerId, grace: Duration)
     let deadline = Instant::now() + grace.min(LONGEST_GRACE);
     let (caller, begin) = inner.stops.join(id, deadline);
     if begin {
-        let task = run(Arc::clone(inner), Arc::clone(record));
-        tokio::spawn(task);
+        let (task_inner, record) = (Arc::clone(inner), Arc::clone(record));
+        inner.tasks.spawn(async move {
+            let closing = task_inner.closing.clone();
+            closing.run_until_cancelled(run(task_inner, record)).await;
+        });
     }
-    gone(inner, id).await;
+    let gone = inner.closing.run_until_cancelled(gone(inner, id)).await;
     drop(caller);
-    Ok(())
+    gone.ok_or(Error::Refused(Refusal::ShuttingDown))
 }
 
 /// Waits until it has exited, or is removed.
