@@ -109,8 +109,9 @@ options! {
         seccomp_profile: Option<PathBuf> = |_| None, check::absolute_if_set;
         /// Longer log lines are split, all parts but the last tagged `P`, in bytes.
         max_log_line_bytes: usize = |_| 16 * 1024, check::at_least::<1>;
-        /// Output of one ExecSync, stdout and stderr together, in bytes; the rest is dropped.
-        max_exec_sync_bytes: usize = |_| 16 * 1024 * 1024, check::at_least::<1>;
+        /// Output of one ExecSync, stdout and stderr together, in bytes; the rest is dropped. The default leaves room
+        /// for the answer's own fields in a message of 16 MiB, the most that a kubelet takes.
+        max_exec_sync_bytes: usize = |_| 16 * 1024 * 1024 - 1024, check::at_least::<1>;
     }
 
     /// Prometheus metrics.

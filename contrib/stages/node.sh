@@ -127,6 +127,8 @@ node_leftovers() {
 node_cleanup() {
     local status=$? pid
     trap - EXIT
+    # Everything here is tried, whatever fails before it.
+    set +e
     if [[ -n $NODE_DAEMON ]]; then
         kill "$NODE_DAEMON" 2>/dev/null && wait "$NODE_DAEMON" 2>/dev/null
         [[ $status == 0 ]] || { echo "--- end of the daemon's log ---"; tail -n 60 "$NODE/daemon.log"; } >&2

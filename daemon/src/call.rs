@@ -77,7 +77,7 @@ async fn finish(
     mut measure: Measure,
 ) -> Result<Response<Body>, Infallible> {
     let response = match answer.await {
-        Ok(Ok(response)) => response,
+        Ok(Ok(response)) => bounded(response),
         Err(_) => Status::internal("a bug in linkspan ended this call; its log has the details").into_http(),
     };
     // An error has its status in the head. A success has it in the trailers, and so has the late error of a stream.
@@ -85,6 +85,20 @@ async fn finish(
     measure.code = code_name(status.code());
     log(&status);
     Ok(response)
+}
+
+/// A message goes into a header, escaped, and clients refuse headers of more than 16 KiB with the whole connection: one
+/// that quotes a huge name of the request is cut.
+fn bounded(response: Response<Body>) -> Response<Body> {
+    const MOST_BYTES: usize = 4096;
+    match Status::from_header_map(response.headers()) {
+        Some(status) if status.message().len() > MOST_BYTES => {
+            let message = status.message();
+            let end = (0..=MOST_BYTES).rev().find(|end| message.is_char_boundary(*end)).unwrap_or(0);
+            Status::new(status.code(), format!("{} …", &message[..end])).into_http()
+        }
+        _ => response,
+    }
 }
 
 fn log(status: &Status) {

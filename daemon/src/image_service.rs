@@ -65,7 +65,8 @@ impl ImageService for ImageStore {
             credentials: image::credentials(request.auth)?,
             progress: None,
         };
-        let id = self.app.images.pull(pull).await.map_err(status::of)?;
+        let reference = pull.reference.clone();
+        let id = self.app.images.pull(pull).await.map_err(|error| named(status::of(error), &reference))?;
         // The same as ImageStatus gives: the kubelet's record of who may use the image hangs on it.
         Ok(Response::new(v1::PullImageResponse { image_ref: id.to_string() }))
     }
@@ -98,4 +99,12 @@ impl ImageStore {
             self.app.images.find(&name).into_iter().collect()
         }
     }
+}
+
+/// A kubelet's event shows this message alone: it must say which image it is about.
+fn named(refusal: Status, reference: &str) -> Status {
+    if refusal.message().contains(reference) {
+        return refusal;
+    }
+    Status::new(refusal.code(), format!("pulling {reference}: {}", refusal.message()))
 }

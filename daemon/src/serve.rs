@@ -26,6 +26,9 @@ use crate::runtime_service::Runtime;
 /// found again at the next start.
 const GRACE: Duration = Duration::from_secs(10);
 
+/// How long an earlier daemon, killed or told to end, may still hold the directories.
+const PATIENCE: Duration = Duration::from_secs(3);
+
 /// Serves until SIGTERM or SIGINT. Pods keep running.
 ///
 /// # Errors
@@ -39,7 +42,8 @@ pub async fn serve(loaded: Loaded) -> Result<(), Error> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Runtime)?;
 
     let config = &loaded.config;
-    let _locks = [lock::take(&config.root_dir)?, lock::take(&config.run_dir)?];
+    let _locks =
+        [lock::take(&config.root_dir, PATIENCE).await?, lock::take(&config.run_dir, PATIENCE).await?];
     let metrics_listener = match config.metrics.listen {
         None => None,
         Some(address) => {

@@ -126,14 +126,18 @@ impl Images {
         Ok(id)
     }
 
-    /// Syncs in the background what was published so far.
+    /// Syncs in the background what was published so far. In a thread of its own: a sync can take minutes on a
+    /// busy disk, and the daemon does not wait for it to stop.
     fn make_durable(&self) {
         let layers = self.shared.layers.clone();
-        tokio::task::spawn_blocking(move || {
+        let sync = move || {
             if let Err(error) = layers.make_durable() {
                 tracing::warn!(%error, "layers could not be synced; they are fetched again after a power loss");
             }
-        });
+        };
+        if let Err(error) = std::thread::Builder::new().name("sync".to_owned()).spawn(sync) {
+            tracing::warn!(%error, "no thread to sync layers: left to the next pull");
+        }
     }
 }
 

@@ -88,6 +88,10 @@ fn find_ids(folder: &Path, found: &mut Vec<String>) {
         let name = entry.file_name().to_string_lossy().into_owned();
         let of_images =
             folder.components().any(|part| part.as_os_str() == "images") && !folder.ends_with("rootfs");
+        // crun keeps compiled seccomp profiles here, by their digests; they are of no container.
+        if path.ends_with(".cache/seccomp") {
+            continue;
+        }
         if !of_images && has_id(&name) {
             found.push(path.display().to_string());
         } else if entry.file_type().is_ok_and(|kind| kind.is_dir()) && !path.ends_with("images/layers") {

@@ -247,8 +247,10 @@ impl Node {
         let ours: Vec<u32> = self.daemon_pid().into_iter().chain([self.registry.pid()]).collect();
         note("process", leftovers::processes(prefix, &ours));
         let groups = leftovers::cgroups(&self.cgroup).into_iter();
-        // While the daemon runs, its own group may stay.
-        let groups = groups.filter(|path| self.daemon.is_none() || !path.ends_with(&self.cgroup));
+        // While the daemon runs, its own groups may stay.
+        let own = [PathBuf::from(&self.cgroup), Path::new(&self.cgroup).join("monitors")];
+        let groups =
+            groups.filter(|path| self.daemon.is_none() || !own.iter().any(|own| path.ends_with(own)));
         note("cgroup", groups.map(|path| path.display().to_string()).collect());
         note("port of the bridge", self.network.ports());
         note("CNI address", self.network.addresses().unwrap_or_default());

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{Read as _, Seek as _, Write as _};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use rustix::fs::FlockOperation;
 
@@ -16,8 +17,10 @@ pub(super) struct Lock {
     _file: File,
 }
 
-/// Makes `dir` if it is missing, and takes it for this process.
-pub(super) fn take(dir: &Path) -> Result<Lock, Error> {
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// Makes `dir` if it is missing, and takes it for this process. Waits up to `patience` for one that is about to end.
+pub(super) async fn take(dir: &Path, patience: Duration) -> Result<Lock, Error> {
     std::fs::create_dir_all(dir).map_err(Error::io("making directory", dir))?;
     let path = dir.join(NAME);
     let mut file = File::options()
@@ -27,11 +30,15 @@ pub(super) fn take(dir: &Path) -> Result<Lock, Error> {
         .truncate(false)
         .open(&path)
         .map_err(Error::io("opening", &path))?;
-    if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-        let mut holder = String::new();
-        // Only for the message.
-        let _ = file.read_to_string(&mut holder);
-        return Err(Error::Locked { path: dir.to_owned(), holder: holder.trim().to_owned() });
+    let since = Instant::now();
+    while rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+        if since.elapsed() > patience {
+            let mut holder = String::new();
+            // Only for the message.
+            let _ = file.read_to_string(&mut holder);
+            return Err(Error::Locked { path: dir.to_owned(), holder: holder.trim().to_owned() });
+        }
+        tokio::time::sleep(PAUSE).await;
     }
     let write = |file: &mut File| {
         file.set_len(0)?;

@@ -1,7 +1,5 @@
 //! The server on a real socket, in this process.
 
-use std::path::Path;
-
 use linkspan_config::{Grpc, Place, Sources, load};
 use linkspan_cri_api::v1::image_service_client::ImageServiceClient;
 use linkspan_cri_api::v1::runtime_service_client::RuntimeServiceClient;
@@ -25,7 +23,12 @@ struct Served {
 }
 
 impl Served {
-    async fn start() -> Served {
+    /// `None`, and a word about it, for a user who cannot make cgroups.
+    async fn start() -> Option<Served> {
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("SKIP: needs root, to make the daemon's cgroup");
+            return None;
+        }
         let _ = rustls::crypto::ring::default_provider().install_default();
         let dir = tempfile::tempdir().expect("a directory");
         let sources = Sources { place: Place::below(dir.path().to_owned()), ..Sources::default() };
@@ -39,7 +42,7 @@ impl Served {
             run(&served, listener, ended).await
         });
         let channel = connect(&socket).await.expect("it answers");
-        Served { channel, app, end, task, dir }
+        Some(Served { channel, app, end, task, dir })
     }
 
     async fn stop(self) {
@@ -62,7 +65,7 @@ async fn call(channel: &Channel, service: &str, rpc: &str) -> Result<(), Status>
 
 #[tokio::test]
 async fn version_answers_through_the_socket() {
-    let served = Served::start().await;
+    let Some(served) = Served::start().await else { return };
     let request = v1::VersionRequest { version: "v1".into() };
     let version = RuntimeServiceClient::new(served.channel.clone())
         .version(request)
@@ -77,7 +80,7 @@ async fn version_answers_through_the_socket() {
 
 #[tokio::test]
 async fn every_rpc_is_served_or_in_the_list_of_the_unimplemented() {
-    let served = Served::start().await;
+    let Some(served) = Served::start().await else { return };
     for rpc in RPCS {
         let answer = call(&served.channel, rpc.service, rpc.name).await;
         let code = answer.as_ref().err().map_or(Code::Ok, Status::code);
@@ -95,7 +98,7 @@ async fn every_rpc_is_served_or_in_the_list_of_the_unimplemented() {
 
 #[tokio::test]
 async fn an_unknown_image_is_no_error() {
-    let served = Served::start().await;
+    let Some(served) = Served::start().await else { return };
     let mut images = ImageServiceClient::new(served.channel.clone());
     let image = || Some(v1::ImageSpec { image: "localhost/nothing:1".into(), ..Default::default() });
     let request = v1::ImageStatusRequest { image: image(), verbose: true };
@@ -108,7 +111,7 @@ async fn an_unknown_image_is_no_error() {
 
 #[tokio::test]
 async fn calls_are_counted_by_name_and_code() {
-    let served = Served::start().await;
+    let Some(served) = Served::start().await else { return };
     call(&served.channel, "RuntimeService", "Version").await.expect("it answers");
     call(&served.channel, "RuntimeService", "ContainerStatus").await.expect_err("no ID");
     call(&served.channel, "RuntimeService", "Invented").await.expect_err("no such RPC");
@@ -144,15 +147,14 @@ async fn a_dead_socket_is_replaced_and_a_live_one_is_not() {
     assert!(matches!(socket::bind(&unknown).await, Err(Error::NoSuchGroup { .. })));
 }
 
-#[test]
-fn a_directory_has_one_daemon() {
+#[tokio::test]
+async fn a_directory_has_one_daemon() {
     let dir = tempfile::tempdir().expect("a directory");
-    let take = |dir: &Path| lock::take(dir);
-    let held = take(dir.path()).expect("it is free");
-    match take(dir.path()) {
+    let held = lock::take(dir.path(), Duration::ZERO).await.expect("it is free");
+    match lock::take(dir.path(), Duration::ZERO).await {
         Err(Error::Locked { holder, .. }) => assert_eq!(holder, std::process::id().to_string()),
         other => panic!("a second daemon got in: {other:?}"),
     }
     drop(held);
-    take(dir.path()).expect("it is free again");
+    lock::take(dir.path(), Duration::ZERO).await.expect("it is free again");
 }

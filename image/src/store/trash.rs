@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use crate::Error;
@@ -77,36 +77,52 @@ fn empty_when_woken(dir: &Path, woken: &Receiver<()>) {
 }
 
 /// Empties a directory of any depth with two file descriptors: directories found inside are moved up to the
-/// top first, so that no path ever gets long. Containers can nest deeper than any path may be.
+/// top first, so that no path ever gets long. Containers can nest deeper than any path may be. What cannot be
+/// removed does not keep the rest: the first reason is told at the end.
 fn empty(dir: &Path) -> Result<(), std::io::Error> {
-    let top =
-        rustix::fs::openat(CWD, dir, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-    let mut moved = 0u64;
+    let top = open(CWD, dir)?;
+    let mut moved = 0;
     let mut queue = entries(&top)?;
+    let mut failure = None;
     while let Some(name) = queue.pop() {
-        if unlink(&top, &name)? {
+        if let Err(error) = remove(&top, &name, &mut moved, &mut queue) {
+            failure.get_or_insert(error);
+        }
+    }
+    failure.map_or(Ok(()), Err)
+}
+
+/// Removes one entry; the directories it has are queued.
+fn remove(
+    top: &OwnedFd,
+    name: &CString,
+    moved: &mut u64,
+    queue: &mut Vec<CString>,
+) -> Result<(), std::io::Error> {
+    if unlink(top, name)? {
+        return Ok(());
+    }
+    let inner = open(top, name)?;
+    for entry in entries(&inner)? {
+        if unlink(&inner, &entry)? || rustix::fs::unlinkat(&inner, &entry, AtFlags::REMOVEDIR).is_ok() {
             continue;
         }
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let inner = rustix::fs::openat(&top, &name, flags, Mode::empty())?;
-        for entry in entries(&inner)? {
-            if unlink(&inner, &entry)? || rustix::fs::unlinkat(&inner, &entry, AtFlags::REMOVEDIR).is_ok() {
-                continue;
+        let up = loop {
+            *moved += 1;
+            let up = CString::new(format!("deep-{moved}"))?;
+            match rustix::fs::renameat_with(&inner, &entry, top, &up, RenameFlags::NOREPLACE) {
+                Err(Errno::EXIST) => {}
+                other => break other.map(|()| up)?,
             }
-            let up = loop {
-                moved += 1;
-                let up = CString::new(format!("deep-{moved}"))?;
-                match rustix::fs::renameat_with(&inner, &entry, &top, &up, rustix::fs::RenameFlags::NOREPLACE)
-                {
-                    Err(Errno::EXIST) => {}
-                    other => break other.map(|()| up)?,
-                }
-            };
-            queue.push(up);
-        }
-        rustix::fs::unlinkat(&top, &name, AtFlags::REMOVEDIR)?;
+        };
+        queue.push(up);
     }
-    Ok(())
+    Ok(rustix::fs::unlinkat(top, name, AtFlags::REMOVEDIR)?)
+}
+
+fn open(parent: impl AsFd, name: impl rustix::path::Arg) -> rustix::io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    rustix::fs::openat(parent, name, flags, Mode::empty())
 }
 
 /// `false` if it is a directory.
@@ -119,12 +135,7 @@ fn unlink(dir: &OwnedFd, name: &CString) -> rustix::io::Result<bool> {
 }
 
 fn names(dir: &Path) -> rustix::io::Result<Vec<CString>> {
-    entries(&rustix::fs::openat(
-        CWD,
-        dir,
-        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
-        Mode::empty(),
-    )?)
+    entries(&open(CWD, dir)?)
 }
 
 fn entries(dir: impl AsFd) -> rustix::io::Result<Vec<CString>> {

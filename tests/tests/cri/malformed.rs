@@ -77,7 +77,6 @@ fn containers() -> Vec<(&'static str, Container)> {
         case("metadata.name", |c| c.metadata.as_mut().unwrap().name.clear()),
         case("image", |c| c.image = None),
         case("image", |c| c.image.as_mut().unwrap().image.clear()),
-        case("image", |c| c.image.as_mut().unwrap().image = "UPPER/case:::".into()),
         case("log_path", |c| c.log_path = "../../outside.log".into()),
         case("working_dir", |c| c.working_dir = "relative".into()),
         case("envs", |c| c.envs.push(v1::KeyValue { key: String::new(), value: "x".into() })),
@@ -213,6 +212,10 @@ async fn containers_that_cannot_be_are_refused_by_field() {
         }
         let unknown = node.create(&"0".repeat(64), &requests::idle("x"), &sandbox).await;
         complaints.extend(complain("CreateContainer", "sandbox", Code::NotFound, unknown));
+        let mut config = requests::idle("x");
+        config.image = Some(requests::image("UPPER/case:::"));
+        let nowhere = node.create(&sandbox_id, &config, &sandbox).await;
+        complaints.extend(complain("CreateContainer", "image", Code::NotFound, nowhere));
         let request = v1::CreateContainerRequest { pod_sandbox_id: sandbox_id.clone(), ..Default::default() };
         let empty = node.runtime.create_container(request).await.map(|_| String::new());
         complaints.extend(complain("CreateContainer", "config", Code::InvalidArgument, empty));

@@ -141,7 +141,7 @@ async fn paths_are_masked_and_made_read_only() {
         security.masked_paths = vec!["/bin/ls".into(), "/proc/keys".into()];
         security.readonly_paths = vec!["/tmp".into()];
         let (sandbox_id, id) = node.run_pod(&requests::sandbox(node, "masked"), &config).await?;
-        assert_ne!(node.exec(&id, &["/bin/ls", "/"]).await?.exit_code, 0);
+        assert_ne!(node.exec(&id, &["sh", "-c", "/bin/ls /"]).await?.exit_code, 0);
         assert_eq!(node.shell(&id, "cat /proc/keys | wc -c").await?, "0");
         assert_ne!(node.exec(&id, &["touch", "/tmp/x"]).await?.exit_code, 0);
         node.shell(&id, "touch /home/x").await?;

@@ -25,3 +25,21 @@ fn taking_what_is_gone_succeeds() {
     trash.take(&dir.path().join("file")).unwrap();
     assert!(!dir.path().join("file").exists());
 }
+
+#[test]
+fn what_cannot_be_removed_does_not_keep_the_rest() {
+    let dir = tempfile::tempdir().unwrap();
+    let stuck = dir.path().join("z-stuck");
+    fs::create_dir(&stuck).unwrap();
+    fs::create_dir_all(dir.path().join("a/b")).unwrap();
+    let mount = |flags| rustix::mount::mount("tmpfs", &stuck, "tmpfs", flags, None);
+    if mount(rustix::mount::MountFlags::empty()).is_err() {
+        eprintln!("SKIP: needs root to mount");
+        return;
+    }
+    let failed = empty(dir.path()).is_err();
+    rustix::mount::unmount(&stuck, rustix::mount::UnmountFlags::DETACH).unwrap();
+    assert!(failed && !dir.path().join("a").exists());
+    empty(dir.path()).unwrap();
+    assert!(names(dir.path()).unwrap().is_empty());
+}
