@@ -103,7 +103,8 @@ impl ImageStore {
 
 /// A kubelet's event shows this message alone: it must say which image it is about.
 fn named(refusal: Status, reference: &str) -> Status {
-    if refusal.message().contains(reference) {
+    // What is no name at all is quoted, as far as that makes sense, by who refused it.
+    if refusal.code() == tonic::Code::InvalidArgument || refusal.message().contains(reference) {
         return refusal;
     }
     Status::new(refusal.code(), format!("pulling {reference}: {}", refusal.message()))
