@@ -108,9 +108,9 @@ async fn lists_are_narrowed_by_all_that_is_given() {
         node.pods.list_containers(&filter).into_iter().map(|status| status.id).collect::<Vec<_>>()
     };
     assert_eq!(list("", "", None).len(), 2);
-    assert_eq!(list("", one.as_str(), None), [running.clone()]);
-    assert_eq!(list("", "", Some(ContainerState::Exited)), [exited.clone()]);
-    assert_eq!(list(&exited.as_str()[..10], other.as_str(), None), [exited.clone()]);
+    assert_eq!(list("", one.as_str(), None), std::slice::from_ref(&running));
+    assert_eq!(list("", "", Some(ContainerState::Exited)), std::slice::from_ref(&exited));
+    assert_eq!(list(&exited.as_str()[..10], other.as_str(), None), std::slice::from_ref(&exited));
     assert_eq!(list(exited.as_str(), one.as_str(), None), []);
     assert!(node.pods.container_status(&running.as_str()[..12]).is_ok(), "IDs may be shortened");
     node.end().await;

@@ -114,8 +114,8 @@ async fn lists_are_narrowed_by_all_that_is_given() {
         node.pods.list_sandboxes(&filter).into_iter().map(|status| status.id).collect::<Vec<_>>()
     };
     assert_eq!(list("", None, &[]).len(), 2);
-    assert_eq!(list("", None, &[("tier", "web")]), [labelled.clone()]);
-    assert_eq!(list("", Some(SandboxState::NotReady), &[]), [plain.clone()]);
+    assert_eq!(list("", None, &[("tier", "web")]), std::slice::from_ref(&labelled));
+    assert_eq!(list("", Some(SandboxState::NotReady), &[]), std::slice::from_ref(&plain));
     assert_eq!(list(&plain.as_str()[..12], None, &[]), [plain]);
     assert_eq!(list(labelled.as_str(), Some(SandboxState::NotReady), &[]), []);
     assert_eq!(list("nonsense", None, &[]), []);
