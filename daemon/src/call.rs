@@ -17,6 +17,9 @@ use tracing::{Instrument, Span, field};
 use crate::metrics::Metrics;
 use crate::wire::status::{Weight, code_name, weight};
 
+/// The code of a call that nobody waited for.
+const ABANDONED: &str = "Cancelled";
+
 /// Puts [`Call`] around the services.
 #[derive(Clone)]
 pub(crate) struct CallLayer {
@@ -64,8 +67,7 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let rpc = rpc_name(request.uri().path());
         let span = tracing::info_span!("rpc", rpc, sandbox_id = field::Empty, container_id = field::Empty);
-        let measure =
-            Measure { rpc, code: "Cancelled", since: Instant::now(), metrics: self.metrics.clone() };
+        let measure = Measure { rpc, code: ABANDONED, since: Instant::now(), metrics: self.metrics.clone() };
         // Handlers share nothing that a panic could leave half changed: state is behind `Pods` and `Images`.
         let answer = AssertUnwindSafe(span.in_scope(|| self.inner.call(request))).catch_unwind();
         Box::pin(finish(answer, measure).instrument(span))
@@ -121,6 +123,9 @@ struct Measure {
 
 impl Drop for Measure {
     fn drop(&mut self) {
+        if self.code == ABANDONED {
+            tracing::info!(after = ?self.since.elapsed(), "the client gave up, or its time was over");
+        }
         self.metrics.answered(self.rpc, self.code, self.since.elapsed());
     }
 }

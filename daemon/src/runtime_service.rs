@@ -69,7 +69,7 @@ impl RuntimeService for Runtime {
             features: Some(v1::RuntimeFeatures {
                 supplemental_groups_policy: true,
                 user_namespaces_host_network: false,
-                mount_options: false,
+                mount_options: true,
             }),
         }))
     }
