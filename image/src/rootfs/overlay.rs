@@ -194,3 +194,6 @@ fn is_overlay_mount(target: &Path) -> Result<bool, Error> {
     let kind = rustix::fs::statfs(target).map_err(Error::io("examining", target))?;
     Ok(kind.f_type == OVERLAYFS_MAGIC)
 }
+
+#[cfg(test)]
+mod tests;
