@@ -39,6 +39,7 @@ pub(crate) struct Node {
     pub(crate) config: Arc<Config>,
     pub(crate) pods: Pods,
     pub(crate) images: Images,
+    network: network::Network,
 }
 
 /// Says what is missing and ends the test.
@@ -67,24 +68,24 @@ impl Node {
         let monitor = monitor().ok_or("needs linkspan-monitor: cargo build -p linkspan-monitor")?;
         let dir = tempfile::Builder::new().prefix("linkspan-e2e-").tempdir_in("/var/tmp").unwrap();
         let config = Arc::new(config(dir.path(), runtime, monitor));
-        let (pods, images) = open(&config).await;
+        let (pods, images, network) = open(&config).await;
         let layout = dir.path().join("layout");
         image::write_layout(&layout, &busybox);
         images.load(&layout, None).await.unwrap();
-        Ok(Self { dir, config, pods, images })
+        Ok(Self { dir, config, pods, images, network })
     }
 
     /// As if the daemon was killed and started again: what it had in memory is gone.
     pub(crate) async fn restart(&mut self) {
         self.pods.shutdown().await;
-        (self.pods, self.images) = open(&self.config).await;
+        (self.pods, self.images, self.network) = open(&self.config).await;
     }
 
     /// As long as the pods live without a daemon.
     pub(crate) async fn without_daemon(&mut self, meanwhile: impl AsyncFnOnce()) {
         self.pods.shutdown().await;
         meanwhile().await;
-        (self.pods, self.images) = open(&self.config).await;
+        (self.pods, self.images, self.network) = open(&self.config).await;
     }
 
     pub(crate) fn log_dir(&self) -> PathBuf {
@@ -177,6 +178,7 @@ impl Node {
         }
         assert_eq!(self.pods.list_containers(&ContainerFilter::default()), []);
         self.pods.shutdown().await;
+        self.network.shutdown().await.unwrap();
         self.assert_nothing_left().await;
     }
 
@@ -197,6 +199,8 @@ impl Node {
             assert!(groups.iter().all(|name| name == "monitors"), "{}: {groups:?}", dir.display());
         }
         assert_eq!(processes(root), [""; 0], "processes left");
+        let bridge = &self.config.network.builtin_bridge;
+        assert!(!Path::new("/sys/class/net").join(bridge).exists(), "bridge {bridge} left");
         let cgroups = linkspan_runtime_oci::Cgroups::detect(&self.config.cgroup).unwrap();
         cgroups.remove(&format!("/{group}")).await.unwrap();
     }
@@ -216,11 +220,11 @@ fn entries(dir: &Path) -> Vec<String> {
     names.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
 }
 
-async fn open(config: &Arc<Config>) -> (Pods, Images) {
+async fn open(config: &Arc<Config>) -> (Pods, Images, network::Network) {
     let images = Images::open(&config.image, &config.root_dir.join("images"), &config.run_dir).await.unwrap();
     let network = network::Network::open(&config.network).await.unwrap();
-    let parts = Parts { config: Arc::clone(config), images: images.clone(), network };
-    (Pods::open(parts).await.unwrap(), images)
+    let parts = Parts { config: Arc::clone(config), images: images.clone(), network: network.clone() };
+    (Pods::open(parts).await.unwrap(), images, network)
 }
 
 fn runtime() -> Option<PathBuf> {
