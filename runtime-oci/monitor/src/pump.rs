@@ -7,6 +7,7 @@ use rustix::event::epoll::EventFlags;
 use rustix::io::Errno;
 
 use crate::poll::{Key, Kind, Poll, Source, Watch};
+use crate::sys;
 
 const CHUNK_BYTES: usize = 16 * 1024;
 /// A terminal holds a few kilobytes at most.
@@ -15,6 +16,8 @@ const DRAIN_TURNS: usize = 64;
 /// Reads no more from one side than the other has taken.
 pub(crate) struct Pump {
     terminal: Option<Watch>,
+    /// While the process runs, see [`sys::open_peer`].
+    peer: Option<OwnedFd>,
     stdin: Option<Watch>,
     stdout: Option<Watch>,
     to_terminal: Vec<u8>,
@@ -37,7 +40,9 @@ impl Pump {
             }
             None => Ok(None),
         };
+        let peer = sys::open_peer(&terminal).ok();
         let mut pump = Self {
+            peer,
             terminal: watch(Some(terminal), Kind::PumpTerminal)?,
             stdin: watch(stdin, Kind::PumpStdin)?,
             stdout: watch(stdout, Kind::PumpStdout)?,
@@ -48,15 +53,16 @@ impl Pump {
         Ok(pump)
     }
 
-    /// Moves what can be moved. Never blocks.
-    pub(crate) fn turn(&mut self) {
+    /// Moves what can be moved; whether the terminal had anything. Never blocks.
+    pub(crate) fn turn(&mut self) -> bool {
+        let mut has_read = false;
         write_some(&mut self.stdout, &mut self.to_stdout);
         if self.stdout.is_none() {
             // The reader is gone. The process must not notice: it is read on, and dropped.
             self.to_stdout.clear();
         }
         if self.to_stdout.is_empty() {
-            read_some(&mut self.terminal, &mut self.to_stdout);
+            has_read = read_some(&mut self.terminal, &mut self.to_stdout);
             write_some(&mut self.stdout, &mut self.to_stdout);
         }
         write_some(&mut self.terminal, &mut self.to_terminal);
@@ -65,19 +71,16 @@ impl Pump {
             write_some(&mut self.terminal, &mut self.to_terminal);
         }
         self.rearm();
+        has_read
     }
 
     /// The process has ended: moves what it left; whether all of it has arrived.
     pub(crate) fn drain(&mut self) -> bool {
+        self.peer = None;
         for _ in 0..DRAIN_TURNS {
-            let before = self.to_stdout.len();
-            self.turn();
-            if self.terminal.is_none() && (self.to_stdout.is_empty() || self.stdout.is_none()) {
-                return true;
-            }
-            if self.to_stdout.len() == before {
-                // Either the reader is slow, or nothing more comes although something holds the terminal.
-                return self.to_stdout.is_empty();
+            if !self.turn() {
+                // Either all has come (whoever may still hold the terminal), or the reader is slow.
+                return self.to_stdout.is_empty() || self.stdout.is_none();
             }
         }
         // Somebody else writes to the terminal without end.
@@ -101,15 +104,20 @@ fn want(watch: &mut Option<Watch>, flags: EventFlags) {
     }
 }
 
-fn read_some(from: &mut Option<Watch>, into: &mut Vec<u8>) {
-    let Some(watch) = from else { return };
+/// Whether there was anything.
+fn read_some(from: &mut Option<Watch>, into: &mut Vec<u8>) -> bool {
+    let Some(watch) = from else { return false };
     let mut chunk = [0; CHUNK_BYTES];
     match rustix::io::read(&*watch, &mut chunk) {
-        Ok(length) if length > 0 => into.extend_from_slice(&chunk[..length]),
+        Ok(length) if length > 0 => {
+            into.extend_from_slice(&chunk[..length]);
+            return true;
+        }
         Err(Errno::AGAIN | Errno::INTR) => {}
         // A terminal's hang-up is EIO.
         _ => *from = None,
     }
+    false
 }
 
 fn write_some(to: &mut Option<Watch>, data: &mut Vec<u8>) {

@@ -227,6 +227,15 @@ impl Killing {
         self.tree.kill() == 0
     }
 
+    /// One pass over what a runtime left, itself included. Its PID file is looked at again each time: between our
+    /// first look and its death it may have written it, and parted with the process that it names.
+    pub(crate) fn pass_after(&mut self, call: &RuntimeCall, now: Instant) -> bool {
+        if let Ok((process, _)) = call.made() {
+            self.tree.add(process);
+        }
+        self.pass(now) && call.pid().is_none()
+    }
+
     pub(crate) fn has_given_up(&self, now: Instant) -> bool {
         now >= self.until
     }

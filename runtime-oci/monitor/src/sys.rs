@@ -53,6 +53,17 @@ pub(crate) fn next_signal(signals: BorrowedFd<'_>) -> Option<i32> {
     (length == info.len()).then_some(i32::from_ne_bytes(number))
 }
 
+/// Opens the other end of a terminal. While anybody has it open, reading the master end does not fail: a runtime opens
+/// and closes it in passing, and a process may close it and come back.
+pub(crate) fn open_peer(master: &OwnedFd) -> io::Result<OwnedFd> {
+    let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
+    // SAFETY: the call makes a descriptor that is ours alone.
+    unsafe {
+        let fd = check(libc::ioctl(master.as_raw_fd(), libc::TIOCGPTPEER, flags))?;
+        Ok(OwnedFd::from_raw_fd(fd))
+    }
+}
+
 /// A child that has ended and is not reaped yet; it stays unreaped.
 pub(crate) fn peek_ended_child() -> Option<i32> {
     // SAFETY: waitid fills the structure, whose PID is zero if there is none.
@@ -64,8 +75,7 @@ pub(crate) fn peek_ended_child() -> Option<i32> {
     }
 }
 
-/// Lets a command start in a session of its own, with no signal blocked and the given `oom_score_adj`. The standard
-/// library gives it SIGPIPE's default.
+/// Lets a command start in a session of its own, with all signals at their defaults and the given `oom_score_adj`.
 pub(crate) fn start_apart(command: &mut Command, oom_score_adj: Option<String>) {
     let start = move || {
         if let Some(value) = &oom_score_adj {
@@ -73,7 +83,7 @@ pub(crate) fn start_apart(command: &mut Command, oom_score_adj: Option<String>) 
         }
         // SAFETY: no arguments.
         unsafe { libc::setsid() };
-        unblock_signals();
+        reset_signals(&[]);
         Ok(())
     };
     // SAFETY: the closure makes system calls only.
@@ -95,13 +105,22 @@ fn write_file(path: &CStr, content: &[u8]) -> i32 {
     }
 }
 
-/// Undoes [`block_and_watch_signals`] in a child: the mask survives exec.
-fn unblock_signals() {
-    // SAFETY: the set is initialised by sigemptyset before use.
+/// Gives a child signals as after boot: what is blocked or ignored survives exec, whether we did it or the daemon.
+fn reset_signals(blocked: &[libc::c_int]) {
+    // The kernel's own structure, all zeros: the default. By a raw call, for the C library refuses its two internal
+    // signals, which its posix_spawn leaves ignored.
+    let default = [0_u64; 4];
+    // SAFETY: the structure is as long as the kernel's; the set is initialised by sigemptyset before use.
     unsafe {
-        let mut none = std::mem::zeroed();
-        libc::sigemptyset(&raw mut none);
-        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
+        for signal in 1..=64 {
+            libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), std::ptr::null::<u64>(), 8_usize);
+        }
+        let mut mask = std::mem::zeroed();
+        libc::sigemptyset(&raw mut mask);
+        for signal in blocked {
+            libc::sigaddset(&raw mut mask, *signal);
+        }
+        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const mask, std::ptr::null_mut());
     }
 }
 
@@ -177,8 +196,8 @@ fn become_pause(plan: &PausePlan<'_>) -> ! {
             }
         }
         libc::setsid();
-        unblock_signals();
-        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
+        // Those that it waits for stay blocked: one that comes before its first instruction must not be lost.
+        reset_signals(&[libc::SIGCHLD, libc::SIGTERM, libc::SIGINT]);
         let stdio: [RawFd; 3] = [0, 1, 2];
         let failed = stdio.iter().any(|fd| libc::dup2(plan.null.as_raw_fd(), *fd) < 0);
         if failed || libc::chdir(c"/".as_ptr()) < 0 {

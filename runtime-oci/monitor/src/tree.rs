@@ -22,9 +22,39 @@ pub(crate) struct Tree {
     sessions: HashSet<i32>,
     /// Spared, with all that they start.
     spared: HashSet<i32>,
-    /// Pipes whose holders are members if they are younger than the root.
-    pipes: Vec<PipeId>,
+    streams: Option<Streams>,
     root_start_time: u64,
+}
+
+/// What tells a process of the tree that has left its parent and its session.
+#[derive(Clone, Debug)]
+pub(crate) struct Streams {
+    pipes: Vec<PipeId>,
+    /// The container's, and not ours. A child of the daemon has the daemon's pipes for a moment, between fork and
+    /// exec, but never the container's cgroup.
+    cgroup: Vec<u8>,
+}
+
+impl Streams {
+    /// None if nothing would tell the process's pipes from anybody else's.
+    pub(crate) fn new(pipes: &[PipeId], process: Process) -> Option<Self> {
+        let cgroup = cgroup_of(process.pid)?;
+        let this = cgroup_of(rustix::process::getpid().as_raw_nonzero().get())?;
+        (cgroup != this && !pipes.is_empty()).then(|| Self { pipes: pipes.to_vec(), cgroup })
+    }
+
+    fn are_held_by(&self, pid: i32) -> bool {
+        if cgroup_of(pid).is_none_or(|cgroup| cgroup != self.cgroup) {
+            return false;
+        }
+        let Ok(fds) = fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
+        let target = |fd: io::Result<fs::DirEntry>| fs::read_link(fd.ok()?.path()).ok();
+        fds.filter_map(target).any(|target| self.pipes.contains(&target))
+    }
+}
+
+fn cgroup_of(pid: i32) -> Option<Vec<u8>> {
+    fs::read(format!("/proc/{pid}/cgroup")).ok()
 }
 
 /// As its holders' links in `/proc/<pid>/fd` read: `pipe:[inode]`. They are read, never followed: what a container
@@ -54,14 +84,14 @@ impl Tree {
             members: HashMap::new(),
             sessions: HashSet::new(),
             spared: HashSet::from([1, this]),
-            pipes: Vec::new(),
+            streams: None,
             root_start_time: 0,
         }
     }
 
-    /// Whoever holds one of these pipes and is younger than the root belongs to it, too.
-    pub(crate) fn with_pipes(mut self, pipes: &[PipeId]) -> Self {
-        self.pipes = pipes.to_vec();
+    /// Whoever holds one of these streams and is younger than the root belongs to it, too.
+    pub(crate) fn with_streams(mut self, streams: Option<&Streams>) -> Self {
+        self.streams = streams.cloned();
         self
     }
 
@@ -124,7 +154,7 @@ impl Tree {
             .values()
             .filter(|stat| !is_member(stat.pid) && !self.spared.contains(&stat.pid))
             .filter(|stat| {
-                is_member(stat.parent) || self.sessions.contains(&stat.session) || self.holds_a_pipe(stat)
+                is_member(stat.parent) || self.sessions.contains(&stat.session) || self.holds_a_stream(stat)
             })
             .copied()
             .collect();
@@ -138,13 +168,9 @@ impl Tree {
         grown
     }
 
-    fn holds_a_pipe(&self, stat: &ProcessStat) -> bool {
-        if self.pipes.is_empty() || stat.start_time < self.root_start_time {
-            return false;
-        }
-        let Ok(fds) = fs::read_dir(format!("/proc/{}/fd", stat.pid)) else { return false };
-        let target = |fd: io::Result<fs::DirEntry>| fs::read_link(fd.ok()?.path()).ok();
-        fds.filter_map(target).any(|target| self.pipes.contains(&target))
+    fn holds_a_stream(&self, stat: &ProcessStat) -> bool {
+        let is_young = stat.start_time >= self.root_start_time;
+        is_young && self.streams.as_ref().is_some_and(|streams| streams.are_held_by(stat.pid))
     }
 
     fn is_new_leader(&self, stat: &ProcessStat) -> bool {

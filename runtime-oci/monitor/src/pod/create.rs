@@ -18,6 +18,7 @@ use crate::note::note;
 use crate::oom::OomKills;
 use crate::poll::{Key, Kind, Poll, Source, Watch};
 use crate::runtime_call::{Killing, RuntimeCall, RuntimeSpec, RuntimeStdio, failure};
+use crate::sys;
 
 pub(super) struct Container {
     pub(super) container_id: String,
@@ -25,6 +26,8 @@ pub(super) struct Container {
     pub(super) log: Log,
     /// Stdout and stderr, or the terminal in stdout's place; none once ended.
     pub(super) streams: [Option<Watch>; 2],
+    /// While the container runs, see [`sys::open_peer`].
+    pub(super) terminal_peer: Option<OwnedFd>,
     /// The terminal hung up while the container runs; it may be opened again.
     pub(super) terminal_retry: Option<Instant>,
     /// Held open so that a container that reads its stdin waits instead of seeing its end.
@@ -132,6 +135,7 @@ impl Pod {
             phase: Phase::Creating { caller, call: Box::new(call) },
             log,
             streams: plumbing.streams,
+            terminal_peer: None,
             terminal_retry: None,
             _stdin: plumbing.stdin,
             oom_kills: OomKills::default(),
@@ -187,9 +191,9 @@ impl Pod {
         else {
             return;
         };
-        let is_dead = killing.pass(now);
         call.reap();
-        if !(is_dead && call.pid().is_none() || killing.has_given_up(now)) {
+        let is_dead = killing.pass_after(call, now);
+        if !(is_dead || killing.has_given_up(now)) {
             return;
         }
         if !is_dead {
@@ -235,6 +239,7 @@ impl Container {
             let Some(terminal) = call.take_terminal() else {
                 return Err(failure(FailureKind::Runtime, "it sent no terminal".to_owned()));
             };
+            self.terminal_peer = sys::open_peer(&terminal).ok();
             let source = Source::new(Kind::Stdout, key);
             self.streams[0] = Some(poll.watch_readable(terminal, source).map_err(io)?);
         }

@@ -16,7 +16,7 @@ use crate::note::note;
 use crate::poll::{Key, Kind, Poll, Source, Watch};
 use crate::pump::Pump;
 use crate::runtime_call::{Killing, RuntimeCall, RuntimeSpec, RuntimeStdio, failure, wait_code};
-use crate::tree::{PipeId, Tree, pipe_id};
+use crate::tree::{PipeId, Streams, Tree, pipe_id};
 
 const KILLED: i32 = 137;
 
@@ -32,6 +32,8 @@ pub(super) struct Exec {
     refused: Option<Failure>,
     /// Those that the daemon gave it.
     pipes: Vec<PipeId>,
+    /// Those, once it runs.
+    streams: Option<Streams>,
     /// With a terminal: what the daemon gave, until the terminal comes.
     given: Option<(Option<OwnedFd>, Option<OwnedFd>)>,
     pump: Option<Pump>,
@@ -77,8 +79,8 @@ impl Exec {
     /// What there is to kill.
     fn tree(&self) -> Option<Tree> {
         match &self.phase {
-            Phase::Starting(call) => Some(call.tree().with_pipes(&self.pipes)),
-            Phase::Running { process, .. } => Some(Tree::of(*process).with_pipes(&self.pipes)),
+            Phase::Starting(call) => Some(call.tree()),
+            Phase::Running { process, .. } => Some(Tree::of(*process).with_streams(self.streams.as_ref())),
             Phase::Ended { .. } => None,
         }
     }
@@ -137,6 +139,7 @@ impl Pod {
             killing: None,
             refused: None,
             pipes,
+            streams: None,
             given: for_terminal,
             pump: None,
         };
@@ -218,14 +221,13 @@ impl Pod {
     fn kill_on(&mut self, key: Key, now: Instant) {
         let Some(exec) = self.execs.get_mut(&key) else { return };
         let Some(killing) = &mut exec.killing else { return };
-        let is_dead = killing.pass(now);
-        let code = match &mut exec.phase {
+        let (is_dead, code) = match &mut exec.phase {
             Phase::Starting(call) => {
                 call.reap();
-                call.pid().is_none().then_some(KILLED)
+                (killing.pass_after(call, now), Some(KILLED))
             }
-            Phase::Running { exit, .. } => wait_code(exit),
-            Phase::Ended { code, .. } => Some(*code),
+            Phase::Running { exit, .. } => (killing.pass(now), wait_code(exit)),
+            Phase::Ended { code, .. } => (killing.pass(now), Some(*code)),
         };
         if let (Phase::Running { .. }, Some(code)) = (&exec.phase, code) {
             exec.phase = Phase::Ended { code, until: now };
@@ -299,6 +301,7 @@ impl Exec {
         let exit = poll.watch_readable(pidfd.into(), Source::new(Kind::ExecExit, key)).map_err(io)?;
         call.remove_log();
         call.remove_pid_file();
+        self.streams = Streams::new(&self.pipes, process);
         self.phase = Phase::Running { process, exit };
         Ok(())
     }

@@ -55,6 +55,9 @@ impl Pod {
         // An exec that ended with its container is told first.
         self.finish_ended_execs(&container_id);
         self.count_oom_kills(key);
+        if let Some(container) = self.containers.get_mut(&key) {
+            container.terminal_peer = None;
+        }
         self.drain_streams(key);
         let Some(container) = self.containers.get_mut(&key) else { return };
         let oom_killed = code == KILLED && container.oom_kills_told > 0;

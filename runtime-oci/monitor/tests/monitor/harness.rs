@@ -79,7 +79,7 @@ impl Daemon {
     /// The log's lines without their times.
     pub(crate) fn log(&self, id: &str) -> String {
         let text = fs::read_to_string(self.log_path(id)).expect("log file");
-        text.lines().map(|line| format!("{}\n", line.split_once(' ').expect("a time").1)).collect()
+        text.split_inclusive('\n').map(|line| line.split_once(' ').expect("a time").1).collect()
     }
 
     pub(crate) fn send(&mut self, call: Call, fds: &[BorrowedFd<'_>]) -> RequestId {
@@ -125,6 +125,11 @@ impl Daemon {
             }
             assert!(self.receive(), "the monitor closed the connection");
         }
+    }
+
+    /// Whether an answer has come already.
+    pub(crate) fn has_answer(&self, id: RequestId) -> bool {
+        self.replies.iter().any(|reply| reply.id == id)
     }
 
     pub(crate) fn call(&mut self, call: Call) -> Result<Answer, Failure> {

@@ -1,6 +1,7 @@
 //! The real monitor with a scripted runtime. Needs no root.
 
 mod harness;
+mod with_runc;
 
 use std::fs;
 use std::io::{Read, Write};
@@ -217,7 +218,7 @@ fn past_its_timeout_an_exec_dies_with_its_whole_tree() {
     for script in [
         "sleep 1000",
         "sleep 1000 & setsid sleep 1000 & wait",
-        "(setsid sh -c 'sleep 1000 & sleep 1000' &) ; (sleep 1000 &) ; trap '' TERM INT HUP; wait; sleep 1000",
+        "setsid sh -c 'sleep 1000 & sleep 1000' & (sleep 1000 &) ; trap '' TERM INT HUP; wait; sleep 1000",
     ] {
         let call = protocol::ExecCall { timeout_ms: Some(300), ..daemon.exec_call("a", "e", script) };
         let before = Instant::now();
@@ -423,7 +424,8 @@ fn pause_without_a_new_pid_namespace_holds_on_and_its_exit_is_told() {
         panic!("pause does not start");
     };
     let read = |name: &str| fs::read_to_string(format!("/proc/{}/{name}", process.pid)).expect(name);
-    assert_eq!(read("comm"), "pause\n");
+    // It names itself: until its first instruction it has the name of what it was executed from.
+    wait_until("pause is called so", || read("comm") == "pause\n");
     assert_eq!(read("cmdline"), "pause\0");
     assert_eq!(read("environ"), "");
     assert_eq!(fs::read_link(format!("/proc/{}/cwd", process.pid)).expect("cwd").to_str(), Some("/"));
