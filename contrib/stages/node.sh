@@ -125,11 +125,12 @@ node_leftovers() {
 
 # At any end: no process of ours survives, and a failed node's daemon log is shown.
 node_cleanup() {
-    local status=$? pid
+    local status=$? pid pod
     trap - EXIT
     # Everything here is tried, whatever fails before it.
     set +e
     if [[ -n $NODE_DAEMON ]]; then
+        for pod in $(crictl_node pods -q 2>/dev/null); do crictl_node rmp -f "$pod" >/dev/null 2>&1; done
         kill "$NODE_DAEMON" 2>/dev/null && wait "$NODE_DAEMON" 2>/dev/null
         [[ $status == 0 ]] || { echo "--- end of the daemon's log ---"; tail -n 60 "$NODE/daemon.log"; } >&2
     fi
