@@ -166,6 +166,41 @@ async fn host_paths_are_mounted_as_asked_and_made_if_missing() {
 }
 
 #[tokio::test]
+async fn mount_options_hold() {
+    need!();
+    node::run(async |node| {
+        let host = node.prefix().join("host");
+        fs::create_dir_all(&host)?;
+        fs::copy("/bin/true", host.join("program"))?;
+        let mount = |to: &str, options: &[&str]| v1::Mount {
+            host_path: host.display().to_string(),
+            container_path: to.to_owned(),
+            mount_options: options.iter().map(ToString::to_string).collect(),
+            ..Default::default()
+        };
+        let mut config = requests::idle("c");
+        config.mounts = vec![mount("/plain", &[]), mount("/strict", &["noexec", "nosuid", "nodev"])];
+        let (_, id) = node.run_pod(&requests::sandbox(node, "options"), &config).await?;
+        let table = node.output(&id, &["cat", "/proc/self/mounts"]).await?;
+        let options = |path: &str| {
+            let line = table.lines().find(|line| line.split(' ').nth(1) == Some(path));
+            line.and_then(|line| line.split(' ').nth(3)).unwrap_or_default().to_owned()
+        };
+        assert!(options("/strict").contains("nosuid,nodev,noexec"), "{table}");
+        assert!(!options("/plain").contains("noexec"), "{table}");
+        let refused = node.exec(&id, &["sh", "-c", "/strict/program"]).await?;
+        assert!(refused.exit_code != 0, "{refused:?}");
+        let mounts = node.container_status(&id).await?.mounts;
+        assert!(
+            mounts.iter().any(|mount| mount.mount_options == ["noexec", "nosuid", "nodev"]),
+            "{mounts:?}"
+        );
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn limits_hold_and_can_be_changed_while_it_runs() {
     need!();
     node::run(async |node| {
