@@ -41,6 +41,7 @@ pub(crate) struct Shared {
     pub(crate) rootfs: RootfsStore,
     pub(crate) layers: LayerStore,
     pins: Pins,
+    trash: Trash,
     snapshot: RwLock<Arc<Snapshot>>,
     writer: Arc<tokio::sync::Mutex<()>>,
 }
@@ -126,6 +127,14 @@ impl Images {
         Ok(id)
     }
 
+    /// Waits until what was removed is gone and what was pulled is on the disk. Blocking, long. Nothing depends
+    /// on it: a daemon that stops in an orderly way may give it a moment, and tests remove their directories.
+    pub fn flush(&self) -> Result<(), Error> {
+        self.shared.layers.make_durable()?;
+        self.shared.trash.flush();
+        Ok(())
+    }
+
     /// Syncs in the background what was published so far. In a thread of its own: a sync can take minutes on a
     /// busy disk, and the daemon does not wait for it to stop.
     fn make_durable(&self) {
@@ -149,7 +158,7 @@ impl Shared {
         std::fs::create_dir_all(&root_dir).map_err(Error::io("creating", &root_dir))?;
         let trash = Trash::open(root_dir.join("trash"))?;
         let layers = LayerStore::open(&root_dir, trash.clone(), limits)?;
-        let rootfs = RootfsStore::open(&root_dir, trash)?;
+        let rootfs = RootfsStore::open(&root_dir, trash.clone())?;
         let dir = RecordDir(root_dir.join("records"));
         let mut records = dir.load()?;
         for record in records.values().cloned().collect::<Vec<_>>() {
@@ -165,6 +174,7 @@ impl Shared {
             rootfs,
             layers,
             pins,
+            trash,
             snapshot: RwLock::default(),
             writer: Arc::default(),
         };

@@ -157,7 +157,10 @@ async fn pull(dir: &Path, reference: &str, credentials: Option<Credentials>) -> 
         max_layer_entries: 1000,
     };
     let images = Images::open(&config, &dir.join("images"), &dir.join("run")).await?;
-    images.pull(PullRequest { reference: reference.to_owned(), credentials, progress: None }).await
+    let pulled =
+        images.pull(PullRequest { reference: reference.to_owned(), credentials, progress: None }).await;
+    images.flush()?;
+    pulled
 }
 
 /// Where the configuration of the registry at `address` goes.

@@ -175,6 +175,7 @@ async fn check(layout: &Path, scratch: &Path) {
     images.mount_rootfs("c", &mounted, &MountOptions::default()).await.unwrap();
     let ours = tree(&mounted);
     images.unmount_rootfs(&mounted).await.unwrap();
+    images.flush().unwrap();
 
     let bundle = scratch.join("expected");
     run("umoci", &["unpack", "--image", &format!("{}:latest", layout.display()), bundle.to_str().unwrap()]);

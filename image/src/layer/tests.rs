@@ -121,6 +121,13 @@ impl Bench {
     }
 }
 
+/// Nothing works in the directory any more when it is removed.
+impl Drop for Bench {
+    fn drop(&mut self) {
+        self.store.shared.trash.flush();
+    }
+}
+
 pub(crate) fn descriptor(blob: &[u8]) -> Descriptor {
     Descriptor {
         media_type: "application/vnd.oci.image.layer.v1.tar".to_owned(),

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::*;
 
 pub(crate) struct TestStore {
-    pub(crate) dir: tempfile::TempDir,
+    pub(crate) dir: Arc<tempfile::TempDir>,
     pub(crate) images: Images,
 }
 
@@ -22,6 +22,13 @@ pub(crate) fn config(pinned: &[&str]) -> linkspan_config::Image {
     }
 }
 
+/// Nothing works in the directory any more when it is removed.
+impl Drop for TestStore {
+    fn drop(&mut self) {
+        let _ = self.images.flush();
+    }
+}
+
 /// An image configuration; `mark` makes it differ from others.
 pub(crate) fn config_json(diff_ids: &[Digest], mark: &str) -> String {
     let rootfs = serde_json::json!({ "type": "layers", "diff_ids": diff_ids });
@@ -32,18 +39,18 @@ pub(crate) fn config_json(diff_ids: &[Digest], mark: &str) -> String {
 
 impl TestStore {
     pub(crate) async fn open() -> Self {
-        Self::open_in(tempfile::tempdir().unwrap(), &[]).await
+        Self::open_in(Arc::new(tempfile::tempdir().unwrap()), &[]).await
     }
 
-    async fn open_in(dir: tempfile::TempDir, pinned: &[&str]) -> Self {
+    async fn open_in(dir: Arc<tempfile::TempDir>, pinned: &[&str]) -> Self {
         let root = dir.path().join("images");
         let images = Images::open(&config(pinned), &root, dir.path()).await.unwrap();
         Self { dir, images }
     }
 
     pub(crate) async fn reopen(self) -> Self {
-        let Self { dir, images } = self;
-        drop(images);
+        let dir = self.dir.clone();
+        drop(self);
         Self::open_in(dir, &[]).await
     }
 
@@ -181,9 +188,11 @@ async fn an_image_in_use_may_lose_names_but_stays() {
 
 #[tokio::test]
 async fn images_are_pinned_by_name_or_beginning() {
-    let store =
-        TestStore::open_in(tempfile::tempdir().unwrap(), &["registry.k8s.io/pause*", "busybox", "own/*"])
-            .await;
+    let store = TestStore::open_in(
+        Arc::new(tempfile::tempdir().unwrap()),
+        &["registry.k8s.io/pause*", "busybox", "own/*"],
+    )
+    .await;
     for (number, (name, pinned)) in [
         ("registry.k8s.io/pause:3.10", true),
         ("registry.k8s.io/other:3.10", false),

@@ -23,8 +23,11 @@ pub(crate) struct Trash {
 struct Shared {
     dir: PathBuf,
     next: AtomicU64,
-    wake: Sender<()>,
+    wake: Sender<Option<Done>>,
 }
+
+/// Told once all that was there is gone.
+type Done = Sender<()>;
 
 impl Trash {
     /// Empties `dir` of what an earlier life left, in the background.
@@ -61,17 +64,27 @@ impl Trash {
         }
     }
 
+    /// Waits until all that was taken so far is gone, or could not be removed.
+    pub(crate) fn flush(&self) {
+        let (done, all_done) = channel();
+        let _ = self.shared.wake.send(Some(done));
+        let _ = all_done.recv();
+    }
+
     fn wake(&self) {
         // The thread ends only after the sender does.
-        let _ = self.shared.wake.send(());
+        let _ = self.shared.wake.send(None);
     }
 }
 
-fn empty_when_woken(dir: &Path, woken: &Receiver<()>) {
-    while woken.recv().is_ok() {
-        while woken.try_recv().is_ok() {}
+fn empty_when_woken(dir: &Path, woken: &Receiver<Option<Done>>) {
+    while let Ok(first) = woken.recv() {
+        let waiting: Vec<Done> = std::iter::once(first).chain(woken.try_iter()).flatten().collect();
         if let Err(error) = empty(dir) {
             tracing::warn!(path = %dir.display(), %error, "trash could not be emptied; tried again at the next removal");
+        }
+        for done in waiting {
+            let _ = done.send(());
         }
     }
 }

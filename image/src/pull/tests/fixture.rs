@@ -120,6 +120,13 @@ pub(super) struct Store {
     pub(super) dir: Arc<tempfile::TempDir>,
 }
 
+/// Nothing works in the directory any more when it is removed.
+impl Drop for Store {
+    fn drop(&mut self) {
+        let _ = self.images.flush();
+    }
+}
+
 impl Store {
     pub(super) async fn open() -> Self {
         Self::with_slots(4).await

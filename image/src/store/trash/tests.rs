@@ -24,6 +24,8 @@ fn taking_what_is_gone_succeeds() {
     fs::write(dir.path().join("file"), "x").unwrap();
     trash.take(&dir.path().join("file")).unwrap();
     assert!(!dir.path().join("file").exists());
+    trash.flush();
+    assert!(names(&dir.path().join("trash")).unwrap().is_empty());
 }
 
 #[test]
