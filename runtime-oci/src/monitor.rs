@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use linkspan_monitor::protocol::PAUSE;
-use linkspan_monitor::protocol::{self, Answer, Call, HelloAnswer};
+use linkspan_monitor::protocol::{self, Answer, Call, FailureKind, HelloAnswer};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::UnboundedReceiver;
 
@@ -209,11 +209,17 @@ impl Monitor {
     /// Opens the log file anew; when this returns the new file is there and the old one gets no more writes.
     ///
     /// # Errors
-    /// [`Error::NotRunning`] if the container has exited.
+    /// [`Error::NotRunning`] if the container has exited; [`Error::MonitorRefused`] if it is unknown, or the file
+    /// cannot be opened.
     pub async fn reopen_log(&self, container_id: &str) -> Result<(), Error> {
         let what = format!("reopening the log of container {container_id}");
         let call = Call::ReopenLog { container_id: container_id.to_owned() };
-        self.done(what, call, CALL_DEADLINE).await
+        match self.done(what, call, CALL_DEADLINE).await {
+            Err(Error::MonitorRefused { kind: FailureKind::NotRunning, .. }) => {
+                Err(Error::NotRunning { id: container_id.to_owned() })
+            }
+            result => result,
+        }
     }
 
     /// The container was removed: its exit record and descriptors go. An unknown one is fine.

@@ -17,6 +17,9 @@ use crate::process::Process;
 /// For runtimes that look for their own helpers.
 const FALLBACK_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// How long a monitor that has closed its connection may take to end.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
 /// Its end of the first connection is the monitor's stdin, so nothing has to be waited for or retried.
 pub(super) async fn spawn(spec: &MonitorSpec) -> Result<Monitor, Error> {
     let what = format!("starting the monitor of sandbox {}", spec.sandbox_id);
@@ -65,7 +68,10 @@ pub(super) async fn spawn(spec: &MonitorSpec) -> Result<Monitor, Error> {
 }
 
 async fn last_words(mut child: Child, log_path: &Path) -> String {
-    let _ = child.kill().await;
+    // It says why after it has closed the connection.
+    if tokio::time::timeout(LAST_WORDS, child.wait()).await.is_err() {
+        let _ = child.kill().await;
+    }
     let said = tokio::fs::read_to_string(log_path).await.unwrap_or_default();
     match said.lines().next_back() {
         Some(line) => line.to_owned(),
