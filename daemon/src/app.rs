@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use linkspan_config::{Config, Loaded};
 use linkspan_image::Images;
@@ -50,9 +51,12 @@ impl App {
         })
     }
 
-    /// Waits for what is under way. Pods keep running.
-    pub(crate) async fn close(&self) {
-        self.pods.shutdown().await;
+    /// Waits for what is under way, `most` at the longest: the rest is found again, or undone, at the next start. Pods
+    /// keep running.
+    pub(crate) async fn close(&self, most: Duration) {
+        if tokio::time::timeout(most, self.pods.shutdown()).await.is_err() {
+            tracing::warn!(after = ?most, "changes of pods were still under way and are left to the next start");
+        }
         if let Err(error) = self.network.shutdown().await {
             tracing::warn!(%error, "the network did not shut down cleanly");
         }

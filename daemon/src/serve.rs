@@ -77,7 +77,7 @@ pub async fn serve(loaded: Loaded) -> Result<(), Error> {
     };
     let result = run(&app, listener, ended).await;
     socket::remove(&app.config.grpc.socket);
-    app.close().await;
+    app.close(GRACE).await;
     result
 }
 

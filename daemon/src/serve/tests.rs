@@ -49,7 +49,7 @@ impl Served {
         drop(self.channel);
         self.end.send(()).expect("it still runs");
         self.task.await.expect("no panic").expect("a clean end");
-        self.app.close().await;
+        self.app.close(GRACE).await;
         drop(self.dir);
     }
 }

@@ -3,6 +3,7 @@
 
 use linkspan_image as image;
 use linkspan_pod_sandbox as pods;
+use linkspan_pod_sandbox::Refusal;
 use linkspan_runtime_oci as runtime;
 use tonic::{Code, Status};
 
@@ -129,7 +130,16 @@ impl ToStatus for pods::Error {
             Self::NoSuchSandbox(_) | Self::NoSuchContainer(_) | Self::NoSuchImage(_) => Code::NotFound,
             // CRI: the kubelet takes both for "there is nothing to act on".
             Self::Ambiguous { .. } | Self::NotRunning { .. } => Code::NotFound,
-            Self::Refused(_) => Code::FailedPrecondition,
+            Self::Refused(refusal) => match refusal {
+                // The next daemon will take it.
+                Refusal::ShuttingDown => Code::Unavailable,
+                Refusal::NotCreated { .. }
+                | Refusal::NotRunning { .. }
+                | Refusal::Exited { .. }
+                | Refusal::BeingKilled { .. }
+                | Refusal::SandboxNotReady { .. }
+                | Refusal::SandboxStopping { .. } => Code::FailedPrecondition,
+            },
             Self::BadConfig { .. } => Code::InvalidArgument,
             Self::TimedOut { .. } => Code::DeadlineExceeded,
             Self::Unimplemented(_) => Code::Unimplemented,

@@ -343,7 +343,12 @@ fn errors_have_the_codes_that_clients_rely_on() {
             Code::NotFound,
             "container x is not created or running, but Exited",
         ),
-        (Pods::Refused(Refusal::ShuttingDown), Code::FailedPrecondition, "the daemon is shutting down"),
+        (Pods::Refused(Refusal::ShuttingDown), Code::Unavailable, "the daemon is shutting down"),
+        (
+            Pods::Refused(Refusal::Exited { id: "x".into() }),
+            Code::FailedPrecondition,
+            "container x has exited",
+        ),
         (
             Pods::BadConfig { field: "config.x".into(), reason: "bad".into() },
             Code::InvalidArgument,
