@@ -14,7 +14,8 @@ async fn a_container_is_created_runs_ends_and_goes() {
         let sandbox = requests::sandbox(node, "life");
         let sandbox_id = node.run_sandbox(&sandbox, "").await?;
         let image_id = node.pull(requests::BUSYBOX).await?;
-        let mut config = requests::idle("c");
+        let shell = "trap 'exit 0' TERM; echo ready; while :; do sleep 1000 & wait; done";
+        let mut config = requests::container("c", &["sh", "-c", shell]);
         config.labels.insert("kind".into(), "test".into());
         config.annotations.insert("note".into(), "kept".into());
         let id = node.create(&sandbox_id, &config, &sandbox).await?;
@@ -34,6 +35,8 @@ async fn a_container_is_created_runs_ends_and_goes() {
         let again = node.start_container(&id).await.unwrap_err();
         assert_eq!(again.code(), Code::FailedPrecondition, "{again}");
 
+        // Before its trap is set, a first process of a namespace ignores the signal.
+        node.log_lines(&id, |lines| !lines.is_empty()).await?;
         node.stop_container(&id, 10).await?;
         node.stop_container(&id, 10).await?;
         let exited = node.container_status(&id).await?;
@@ -272,10 +275,12 @@ async fn a_container_that_takes_too_much_memory_is_said_to_be_oom_killed() {
 async fn the_stop_signal_of_the_image_is_the_one_that_is_sent() {
     need!();
     node::run(async |node| {
-        let line = "trap 'exit 42' USR1; while :; do sleep 1000 & wait; done";
+        let line = "trap 'exit 42' USR1; echo ready; while :; do sleep 1000 & wait; done";
         let mut config = requests::container("c", &["sh", "-c", line]);
         config.image = Some(requests::image("registry.linkspan.test/configured"));
         let (_, id) = node.run_pod(&requests::sandbox(node, "signal"), &config).await?;
+        // Before its trap is set, a first process of a namespace ignores the signal.
+        node.log_lines(&id, |lines| !lines.is_empty()).await?;
         node.stop_container(&id, 20).await?;
         assert_eq!(node.container_status(&id).await?.exit_code, 42);
         Ok(())
