@@ -94,7 +94,7 @@ impl Pod {
             end_when_idle: false,
             orphan_check: Instant::now() + ORPHAN_CHECK,
             done: false,
-            buffer: vec![0; output::READ_BYTES],
+            buffer: Vec::new(),
         };
         pod.admit(entered.first_connection);
         while !pod.done {
@@ -108,20 +108,24 @@ impl Pod {
     fn turn(&mut self) -> io::Result<()> {
         let timeout = self.next_deadline().map(|at| at.saturating_duration_since(Instant::now()));
         for source in self.poll.wait(timeout)? {
-            // A mistake of ours about one container must not take the others' exit codes with it.
-            if catch_unwind(AssertUnwindSafe(|| self.dispatch(source))).is_err() {
-                note(&format!("a panic while serving {source:?}"));
-            }
+            self.guarded(|pod| pod.dispatch(source));
         }
         let now = Instant::now();
-        self.expire_containers(now);
-        self.expire_execs(now);
+        self.guarded(|pod| pod.expire_containers(now));
+        self.guarded(|pod| pod.expire_execs(now));
         if self.look_for_orphans {
             self.reap_orphans();
         }
-        self.advance_shutdown(now);
+        self.guarded(|pod| pod.advance_shutdown(now));
         self.end_if_orphaned(now);
         Ok(())
+    }
+
+    /// A mistake of ours about one container must not take the others' exit codes with it.
+    fn guarded(&mut self, act: impl FnOnce(&mut Self)) {
+        if catch_unwind(AssertUnwindSafe(|| act(self))).is_err() {
+            note("went on after a panic");
+        }
     }
 
     fn dispatch(&mut self, source: Source) {

@@ -9,7 +9,9 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use linkspan_monitor::protocol::{Answer, ContainerState, CreateCall, Failure, FailureKind, PidFd, Process};
+use linkspan_monitor::protocol::{
+    Answer, ContainerState, CreateCall, Failure, FailureKind, PAUSE, PidFd, Process,
+};
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::{Caller, Pod};
@@ -31,7 +33,7 @@ pub(super) struct Container {
     /// The terminal hung up while the container runs; it may be opened again.
     pub(super) terminal_retry: Option<Instant>,
     /// Held open so that a container that reads its stdin waits instead of seeing its end.
-    _stdin: Option<OwnedFd>,
+    pub(super) stdin: Option<OwnedFd>,
     pub(super) oom_kills: OomKills,
     pub(super) oom_kills_told: u64,
     has_terminal: bool,
@@ -103,6 +105,11 @@ impl From<&Container> for ContainerState {
 impl Pod {
     /// Starts the runtime; the caller is answered when it has ended.
     pub(super) fn create(&mut self, caller: Caller, request: &CreateCall) -> Result<(), Failure> {
+        // Its name becomes a file's.
+        let id = &request.container_id;
+        if id.is_empty() || id == PAUSE || id.starts_with('.') || id.contains(['/', '\0']) {
+            return Err(failure(FailureKind::BadRequest, format!("{id:?} is no container ID")));
+        }
         if self.containers.values().any(|container| container.container_id == request.container_id) {
             let message = format!("container {} exists", request.container_id);
             return Err(failure(FailureKind::AlreadyExists, message));
@@ -137,7 +144,7 @@ impl Pod {
             streams: plumbing.streams,
             terminal_peer: None,
             terminal_retry: None,
-            _stdin: plumbing.stdin,
+            stdin: plumbing.stdin,
             oom_kills: OomKills::default(),
             oom_kills_told: 0,
             has_terminal: request.tty,

@@ -63,6 +63,7 @@ impl Pod {
         let oom_killed = code == KILLED && container.oom_kills_told > 0;
         container.oom_kills = crate::oom::OomKills::default();
         container.terminal_retry = None;
+        container.stdin = None;
         container.phase = Phase::Exited { process, drained: Some(Instant::now() + output::DRAIN) };
         if container.streams.iter().all(Option::is_none) {
             container.close_streams();

@@ -21,7 +21,7 @@ const TERMINAL_RETRY: Duration = Duration::from_secs(1);
 
 impl Pod {
     pub(super) fn read_stream(&mut self, key: Key, stream: Stream) {
-        let mut buffer = std::mem::take(&mut self.buffer);
+        let mut buffer = self.take_buffer();
         if let Some(container) = self.containers.get_mut(&key) {
             container.read(stream, &mut buffer);
             if container.has_exited() && container.streams.iter().all(Option::is_none) {
@@ -33,7 +33,7 @@ impl Pod {
 
     /// Reads what is there, bounded.
     pub(super) fn drain_streams(&mut self, key: Key) {
-        let mut buffer = std::mem::take(&mut self.buffer);
+        let mut buffer = self.take_buffer();
         if let Some(container) = self.containers.get_mut(&key) {
             for stream in [Stream::Stdout, Stream::Stderr] {
                 for _ in 0..DRAIN_READS {
@@ -44,6 +44,13 @@ impl Pod {
             }
         }
         self.buffer = buffer;
+    }
+
+    /// A panic may have lost it; a read into nothing would look like the stream's end.
+    fn take_buffer(&mut self) -> Vec<u8> {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        buffer.resize(READ_BYTES, 0);
+        buffer
     }
 
     pub(super) fn retry_terminal(&mut self, key: Key) {

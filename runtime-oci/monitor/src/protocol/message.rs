@@ -179,6 +179,8 @@ pub enum FailureKind {
     RuntimeMissing,
     /// The runtime did not end in time, and was killed with all it left.
     TimedOut,
+    /// The call makes no sense.
+    BadRequest,
     NoSuchContainer,
     AlreadyExists,
     /// The container has exited.

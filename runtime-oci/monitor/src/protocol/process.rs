@@ -1,7 +1,7 @@
 //! A process named by PID and start time, so that a reused PID is never taken for it.
 
-use std::fs;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use rustix::event::{PollFd, PollFlags, poll};
@@ -118,13 +118,15 @@ impl ProcessStat {
     /// # Errors
     /// `NotFound` if there is no such process.
     pub fn read(pid: i32) -> io::Result<Self> {
-        let text = match fs::read(format!("/proc/{pid}/stat")) {
-            Ok(text) => text,
+        // One read takes it whole: fifty numbers and a name.
+        let mut text = [0; 2048];
+        let length = match File::open(format!("/proc/{pid}/stat"))?.read(&mut text) {
+            Ok(length) => length,
             // The process may end between open and read.
             Err(e) if e.raw_os_error() == Some(libc::ESRCH) => return Err(io::ErrorKind::NotFound.into()),
             Err(e) => return Err(e),
         };
-        Self::parse(pid, &text).ok_or_else(|| io::ErrorKind::InvalidData.into())
+        Self::parse(pid, &text[..length]).ok_or_else(|| io::ErrorKind::InvalidData.into())
     }
 
     /// The command name is in parentheses and may itself hold spaces and parentheses: the last one counts.

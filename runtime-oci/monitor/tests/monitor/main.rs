@@ -335,6 +335,15 @@ fn a_command_line_of_a_megabyte_arrives() {
 }
 
 #[test]
+fn an_id_that_is_no_file_name_is_refused() {
+    let mut daemon = Daemon::start();
+    for id in ["", "../a", "a/b", ".hidden", protocol::PAUSE] {
+        let call = CreateCall { container_id: id.to_owned(), ..daemon.create_call("a", "") };
+        assert_eq!(daemon.create(call).expect_err("refused").kind, FailureKind::BadRequest, "{id:?}");
+    }
+}
+
+#[test]
 fn orphans_are_reaped_and_nobodys_exit_code_is_taken() {
     let mut daemon = Daemon::start();
     daemon.run("a", "for i in 1 2 3 4 5; do (sh -c 'exit 9' &); done; sleep 0.2; exit 5");
