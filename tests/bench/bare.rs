@@ -21,61 +21,72 @@ pub(crate) struct Bare {
     pub(crate) cni_bin_dir: Option<PathBuf>,
 }
 
-pub(crate) fn run(bare: &Bare, count: usize, table: &mut Table) -> Result<()> {
-    if let (Some(conf), Some(bin_dir)) = (&bare.cni_conf, &bare.cni_bin_dir) {
-        cni(conf, bin_dir, count, table)?;
-    }
-    if let (Some(runtime), Some(rootfs)) = (&bare.runtime, &bare.rootfs) {
-        oci(runtime, rootfs, count, table)?;
-    }
-    Ok(())
+/// The parts of [`Bare`], ready to be measured between the pods: a cgroup write costs a grace period of RCU on a host
+/// that has been quiet, so a tight loop of its own would look faster than any pod can be.
+pub(crate) struct Ready<'a> {
+    bare: &'a Bare,
+    bundle: tempfile::TempDir,
+    count: usize,
 }
 
-fn oci(runtime: &Path, rootfs: &Path, count: usize, table: &mut Table) -> Result<()> {
-    let bundle = tempfile::tempdir()?;
-    let ok = |command: &mut Command| -> Result<()> {
-        let output =
-            command.current_dir(bundle.path()).stdin(Stdio::null()).stdout(Stdio::null()).status()?;
-        ensure!(output.success(), "{command:?}: {output}");
-        Ok(())
-    };
-    ok(Command::new(runtime).arg("spec"))?;
-    let path = bundle.path().join("config.json");
-    let mut spec: Value = serde_json::from_slice(&fs::read(&path)?)?;
-    spec["process"]["terminal"] = json!(false);
-    spec["process"]["args"] = json!(["/bin/sleep", "3600"]);
-    spec["root"]["path"] = json!(rootfs);
-    spec["linux"]["cgroupsPath"] = json!(format!("/linkspan-bench-{}", std::process::id()));
-    fs::write(&path, spec.to_string())?;
-    let name = runtime.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let call = |verb: &[&str], id: &str| ok(Command::new(runtime).args(verb).arg(id));
-    for index in 0..count {
-        let id = format!("linkspan-bench-{}-{index}", std::process::id());
-        let begun = Instant::now();
-        call(&["create"], &id)?;
-        call(&["start"], &id)?;
-        table.sample("bare: runtime create + start", &name, begun.elapsed());
-        call(&["delete", "--force"], &id)?;
+impl Bare {
+    pub(crate) fn ready(&self) -> Result<Ready<'_>> {
+        let ready = Ready { bare: self, bundle: tempfile::tempdir()?, count: 0 };
+        if let (Some(runtime), Some(rootfs)) = (&self.runtime, &self.rootfs) {
+            ready.call(runtime, &["spec"])?;
+            let path = ready.bundle.path().join("config.json");
+            let mut spec: Value = serde_json::from_slice(&fs::read(&path)?)?;
+            spec["process"]["terminal"] = json!(false);
+            spec["process"]["args"] = json!(["/bin/sleep", "3600"]);
+            spec["root"]["path"] = json!(rootfs);
+            spec["linux"]["cgroupsPath"] = json!(format!("/linkspan-bench-{}", std::process::id()));
+            fs::write(&path, spec.to_string())?;
+        }
+        Ok(ready)
     }
-    Ok(())
+}
+
+impl Ready<'_> {
+    /// One sample of each, with the network's only where a pod has one.
+    pub(crate) fn sample(&mut self, with_network: bool, table: &mut Table) -> Result<()> {
+        self.count += 1;
+        let id = format!("linkspan-bench-{}-{}", std::process::id(), self.count);
+        if let (true, Some(conf), Some(bin_dir)) = (with_network, &self.bare.cni_conf, &self.bare.cni_bin_dir)
+        {
+            cni(conf, bin_dir, &id, table)?;
+        }
+        if let (Some(runtime), Some(_)) = (&self.bare.runtime, &self.bare.rootfs) {
+            let begun = Instant::now();
+            self.call(runtime, &["create", &id])?;
+            self.call(runtime, &["start", &id])?;
+            let name = runtime.file_name().unwrap_or_default().to_string_lossy();
+            table.sample("bare: runtime create + start", &name, begun.elapsed());
+            self.call(runtime, &["delete", "--force", &id])?;
+        }
+        Ok(())
+    }
+
+    fn call(&self, runtime: &Path, arguments: &[&str]) -> Result<()> {
+        let mut command = Command::new(runtime);
+        command.args(arguments).current_dir(self.bundle.path()).stdin(Stdio::null()).stdout(Stdio::null());
+        let status = command.status()?;
+        ensure!(status.success(), "{command:?}: {status}");
+        Ok(())
+    }
 }
 
 /// Runs the configuration's plugins by hand, chained as the CNI specification says (SPEC.md, section 3).
-fn cni(conf: &Path, bin_dir: &Path, count: usize, table: &mut Table) -> Result<()> {
+fn cni(conf: &Path, bin_dir: &Path, id: &str, table: &mut Table) -> Result<()> {
     let list: Value = serde_json::from_slice(&fs::read(conf)?)?;
-    for index in 0..count {
-        let id = format!("linkspan-bench-{}-{index}", std::process::id());
-        ip(&["netns", "add", &id])?;
-        let begun = Instant::now();
-        let added = chain(&list, bin_dir, "ADD", &id);
-        table.sample("bare: CNI ADD", "CNI", begun.elapsed());
-        let begun = Instant::now();
-        let deleted = chain(&list, bin_dir, "DEL", &id);
-        table.sample("bare: CNI DEL", "CNI", begun.elapsed());
-        ip(&["netns", "delete", &id])?;
-        added.and(deleted)?;
-    }
-    Ok(())
+    ip(&["netns", "add", id])?;
+    let begun = Instant::now();
+    let added = chain(&list, bin_dir, "ADD", id);
+    table.sample("bare: CNI ADD", "CNI", begun.elapsed());
+    let begun = Instant::now();
+    let deleted = chain(&list, bin_dir, "DEL", id);
+    table.sample("bare: CNI DEL", "CNI", begun.elapsed());
+    ip(&["netns", "delete", id])?;
+    added.and(deleted)
 }
 
 fn ip(arguments: &[&str]) -> Result<()> {

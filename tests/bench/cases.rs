@@ -15,6 +15,7 @@ pub(crate) async fn run(plan: &Plan, endpoints: &mut [Endpoint], table: &mut Tab
     for endpoint in endpoints.iter_mut() {
         endpoint.pull(&plan.image).await?;
     }
+    let mut bare = plan.bare.ready()?;
     for (case, host_network) in [("host network", true), ("CNI", false)] {
         for index in 0..plan.count {
             for endpoint in endpoints.iter_mut() {
@@ -26,6 +27,7 @@ pub(crate) async fn run(plan: &Plan, endpoints: &mut [Endpoint], table: &mut Tab
                 endpoint.end_pod(&pod).await?;
                 table.sample(&format!("pod stop + remove, {case}"), &endpoint.name, begun.elapsed());
             }
+            bare.sample(!host_network, table)?;
         }
     }
     for endpoint in endpoints.iter_mut() {

@@ -77,7 +77,6 @@ async fn main() -> Result<()> {
     }
     let mut table = table::Table::new(plan.endpoints.iter().map(|(name, _)| name.clone()).collect());
     cases::run(&plan, &mut endpoints, &mut table).await?;
-    bare::run(&plan.bare, plan.count, &mut table)?;
     print!("{}", table.render());
     if let Some(path) = &plan.json {
         std::fs::write(path, table.json()?).with_context(|| format!("writing {}", path.display()))?;
