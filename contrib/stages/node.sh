@@ -7,9 +7,8 @@ need_root "the stages make namespaces, mounts and cgroups"
 PATH=$("$TOOLS_DIR/setup" --path)
 export PATH
 LINKSPAN_BIN=${LINKSPAN_BIN:-${CARGO_TARGET_DIR:-$REPO_DIR/target}/debug}
-NODE_HOSTS=(registry.k8s.io k8s.gcr.io gcr.io docker.io)
 
-# node_prepare NAME: an empty node below NODE, with a registry that answers under the hosts of NODE_HOSTS.
+# node_prepare NAME: an empty node below NODE, with the suites' registry answering under their own hosts' names.
 node_prepare() {
     NODE=$(mktemp -d "/var/tmp/linkspan-$1.XXXXXX")
     NODE_SOCKET=$NODE/run/linkspan/linkspan.sock
@@ -18,7 +17,8 @@ node_prepare() {
     NODE_DAEMON='' NODE_REGISTRY=''
     trap node_cleanup EXIT
     mkdir -p "$NODE/etc/cni/net.d"
-    node_registry
+    "$TOOLS_DIR/registry" start "$NODE" >/dev/null
+    NODE_REGISTRY=$(<"$NODE/registry.pid")
     cat >"$NODE/etc/cni/net.d/10-stage.conflist" <<JSON
 { "cniVersion": "1.0.0", "name": "$NODE_BRIDGE", "plugins": [
   { "type": "bridge", "bridge": "$NODE_BRIDGE", "isGateway": true, "ipMasq": true, "hairpinMode": true,
@@ -31,28 +31,6 @@ free_port() {
     local port
     while port=$((20000 + RANDOM % 20000)); do
         ss -Hltn "sport = :$port" | grep -q . || { echo "$port"; return; }
-    done
-}
-
-node_registry() {
-    local host port
-    port=$(free_port)
-    NODE_ADDRESS=127.0.0.1:$port
-    cat >"$NODE/registry.yml" <<YAML
-version: 0.1
-log: { level: error, accesslog: { disabled: true } }
-storage:
-  filesystem: { rootdirectory: $(tool_dir images "$IMAGES")/registry }
-  maintenance: { readonly: { enabled: true } }
-http: { addr: $NODE_ADDRESS }
-YAML
-    docker-registry serve "$NODE/registry.yml" >"$NODE/registry.log" 2>&1 &
-    NODE_REGISTRY=$!
-    wait_for 100 "the registry" curl -sf "http://$NODE_ADDRESS/v2/"
-    for host in "${NODE_HOSTS[@]}"; do
-        mkdir -p "$NODE/etc/containers/certs.d/$host"
-        printf 'server = "http://%s"\n[host."http://%s"]\ncapabilities = ["pull", "resolve"]\n' "$NODE_ADDRESS" "$NODE_ADDRESS" \
-            >"$NODE/etc/containers/certs.d/$host/hosts.toml"
     done
 }
 
