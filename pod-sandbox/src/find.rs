@@ -27,6 +27,14 @@ pub(crate) fn container(snapshot: &Snapshot, id: &str) -> Result<Arc<ContainerRe
     found.ok_or_else(|| Error::NoSuchContainer(id.to_owned()))
 }
 
+/// For Stop and Remove, which succeed on what is not there (CRI): an unknown ID is `None`, other errors stay.
+pub(crate) fn if_there<T>(found: Result<T, Error>) -> Result<Option<T>, Error> {
+    match found {
+        Err(Error::NoSuchSandbox(_) | Error::NoSuchContainer(_)) => Ok(None),
+        found => found.map(Some),
+    }
+}
+
 fn check(field: &str, id: &str) -> Result<(), Error> {
     match id.len() {
         0 => Err(Error::bad(field, "is empty")),

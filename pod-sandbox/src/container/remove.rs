@@ -19,11 +19,9 @@ impl Pods {
     /// # Errors
     /// [`Error::BadConfig`] for an empty ID, [`Error::Ambiguous`]; what could not be removed. It may be repeated.
     pub async fn remove_container(&self, id: &str) -> Result<(), Error> {
-        let id = match find::container(&self.inner.table.snapshot(), id) {
-            Ok(record) => record.id.clone(),
-            Err(Error::NoSuchContainer(_)) => return Ok(()),
-            Err(error) => return Err(error),
-        };
+        let found = find::container(&self.inner.table.snapshot(), id);
+        let Some(record) = find::if_there(found)? else { return Ok(()) };
+        let id = record.id.clone();
         let inner = Arc::clone(&self.inner);
         let work = Box::pin(async move {
             let _lock = inner.locks.exclusive(id.as_str()).await;

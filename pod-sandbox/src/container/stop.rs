@@ -127,11 +127,9 @@ impl Pods {
     /// [`Error::BadConfig`] for an empty ID, [`Error::Ambiguous`]; [`Error::Refused`] if the daemon goes down meanwhile.
     pub async fn stop_container(&self, id: &str, grace: Duration) -> Result<(), Error> {
         self.inner.check_open()?;
-        let id = match find::container(&self.inner.table.snapshot(), id) {
-            Ok(record) => record.id.clone(),
-            Err(Error::NoSuchContainer(_)) => return Ok(()),
-            Err(error) => return Err(error),
-        };
+        let found = find::container(&self.inner.table.snapshot(), id);
+        let Some(record) = find::if_there(found)? else { return Ok(()) };
+        let id = record.id.clone();
         by_id(&self.inner, &id, grace).await
     }
 }

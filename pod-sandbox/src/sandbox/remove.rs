@@ -19,11 +19,8 @@ impl Pods {
     /// # Errors
     /// [`Error::BadConfig`] for an empty ID, [`Error::Ambiguous`]; what could not be removed. It may be repeated.
     pub async fn remove_sandbox(&self, id: &str) -> Result<(), Error> {
-        let record = match find::sandbox(&self.inner.table.snapshot(), id) {
-            Ok(record) => record,
-            Err(Error::NoSuchSandbox(_)) => return Ok(()),
-            Err(error) => return Err(error),
-        };
+        let found = find::sandbox(&self.inner.table.snapshot(), id);
+        let Some(record) = find::if_there(found)? else { return Ok(()) };
         let inner = Arc::clone(&self.inner);
         let work = Box::pin(async move {
             let _lock = inner.locks.exclusive(record.id.as_str()).await;
