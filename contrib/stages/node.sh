@@ -34,17 +34,6 @@ free_port() {
     done
 }
 
-# wait_for TENTHS WHAT COMMAND...: until the command succeeds, with a deadline.
-wait_for() {
-    local tenths=$1 what=$2
-    shift 2
-    for ((i = 0; i < tenths; i++)); do
-        "$@" >/dev/null 2>&1 && return
-        sleep 0.1
-    done
-    die "$what did not come within $((tenths / 10)) s"
-}
-
 # node_serve NAME=PATH...: starts (or starts again) the daemon with these runtimes.
 node_serve() {
     local runtimes=() runtime

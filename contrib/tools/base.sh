@@ -41,6 +41,17 @@ publish() {
     say "built $2"
 }
 
+# wait_for TENTHS WHAT COMMAND...: until the command succeeds, with a deadline.
+wait_for() {
+    local tenths=$1 what=$2
+    shift 2
+    for ((i = 0; i < tenths; i++)); do
+        "$@" >/dev/null 2>&1 && return
+        sleep 0.1
+    done
+    die "$what did not come within $((tenths / 10)) s"
+}
+
 need_root() { [[ $(id -u) == 0 ]] || die "needs root: $*"; }
 
 # Installs what is missing, and nothing else; no service is started by it.
@@ -93,6 +104,20 @@ debian_source() {
     local options=(-o "Dir::Etc::sourcelist=$apt/sources.list" -o "Dir::Etc::sourceparts=$apt/parts"
         -o "Dir::State::lists=$apt/lists" -o "Dir::Cache=$apt/cache" -o APT::Sandbox::User=root -q)
     apt-get "${options[@]}" update >/dev/null && apt-get "${options[@]}" source "$package" >/dev/null
+}
+
+# copy_libraries ROOT PROGRAM...: the shared libraries of programs, each where the loader found it, since the loader's
+# own path is absolute and must stay where it is.
+copy_libraries() {
+    local root=$1 libraries library
+    shift
+    libraries=$(ldd "$@" 2>/dev/null)
+    ! grep 'not found' <<<"$libraries" >&2 || die "libraries of $* are missing"
+    # With several programs `ldd` also prints their names, each with a colon.
+    grep -o '/[^ ]* (' <<<"$libraries" | sort -u | while read -r library _; do
+        mkdir -p "$root$(dirname "$library")"
+        install -m 755 "$(readlink -f "$library")" "$root$library"
+    done
 }
 
 # A Go that is recent enough, on PATH; jobs as LINKSPAN_BUILD_JOBS says (all cores otherwise).

@@ -4,6 +4,7 @@ pub mod base;
 pub mod catalog;
 pub mod content;
 pub mod image;
+pub mod kubernetes;
 pub mod large;
 pub mod layer;
 pub mod odd;

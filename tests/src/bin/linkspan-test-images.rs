@@ -1,23 +1,45 @@
-//! Builds all images of the suites into the storage folder of a docker-registry; `contrib/tools/images` runs it.
+//! Builds images into the storage folder of a docker-registry: those of our own suites and critest
+//! (`contrib/tools/images`), or with `--kubernetes` those of a cluster (`contrib/tools/kubernetes-images`).
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 
-use anyhow::{Context, bail};
-use linkspan_tests::images::catalog::{Ingredients, build};
+use anyhow::{Context, Result, bail};
+use linkspan_tests::images::catalog::{self, Ingredients};
+use linkspan_tests::images::kubernetes::{self, Programs};
 use linkspan_tests::images::storage::Storage;
 
-fn main() -> anyhow::Result<()> {
+/// Each names a folder.
+const FLAGS: [&str; 7] =
+    ["--busybox", "--nginx", "--programs", "--out", "--network", "--coredns", "--kubernetes"];
+
+fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
-    let mut folders = [("--busybox", None), ("--nginx", None), ("--programs", None), ("--out", None)];
+    let mut folders = HashMap::new();
     while let Some(flag) = arguments.next() {
-        let Some(folder) = folders.iter_mut().find(|folder| folder.0 == flag) else {
-            bail!("{flag}: unknown flag; --busybox, --nginx, --programs and --out name folders");
-        };
-        folder.1 = arguments.next().map(PathBuf::from);
+        if !FLAGS.contains(&flag.as_str()) {
+            bail!("{flag}: unknown flag; these name folders: {}", FLAGS.join(" "));
+        }
+        folders.insert(flag, PathBuf::from(arguments.next().context("a flag without a folder")?));
     }
-    let [busybox, nginx, programs, out] =
-        folders.map(|(flag, folder)| folder.with_context(|| format!("{flag} is missing")));
-    let storage = Storage::create(&out?.join("registry")).context("creating the storage")?;
-    let ingredients = Ingredients { busybox: busybox?, nginx: nginx?, programs: programs? };
-    build(&storage, &ingredients).context("building the images")
+    let folder = |flag: &str| folders.get(flag).cloned().with_context(|| format!("{flag} is missing"));
+    let storage = Storage::create(&folder("--out")?.join("registry")).context("creating the storage")?;
+    let ingredients = Ingredients {
+        busybox: folder("--busybox")?,
+        nginx: folder("--nginx")?,
+        programs: folder("--programs")?,
+    };
+    match folders.contains_key("--kubernetes") {
+        false => catalog::build(&storage, &ingredients),
+        true => kubernetes::build(
+            &storage,
+            &ingredients,
+            &Programs {
+                network: folder("--network")?,
+                coredns: folder("--coredns")?,
+                kubernetes: folder("--kubernetes")?,
+            },
+        ),
+    }
+    .context("building the images")
 }

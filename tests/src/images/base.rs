@@ -8,7 +8,7 @@ use super::layer::{Compression, Layer};
 use super::storage::Storage;
 use super::tar::Entry;
 
-const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh
+pub const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh
 daemon:x:1:1:daemon:/usr/sbin:/bin/false
 bin:x:2:2:bin:/bin:/bin/false
 www-data:x:33:33:www-data:/var/www:/bin/false
@@ -16,7 +16,7 @@ default-user:x:1000:1000:default-user:/home/default-user:/bin/sh
 nobody:x:65534:65534:nobody:/home:/bin/false
 ";
 
-const GROUP: &str = "root:x:0:
+pub const GROUP: &str = "root:x:0:
 daemon:x:1:
 bin:x:2:
 www-data:x:33:
@@ -61,16 +61,7 @@ pub fn busybox(storage: &Storage, busybox: &Path) -> io::Result<Layer> {
 
 /// Debian's nginx and its libraries, with a server on `port`.
 pub fn nginx(storage: &Storage, rootfs: &Path, port: u16) -> io::Result<Layer> {
-    let mut entries = Vec::new();
-    for path in walk(rootfs)? {
-        let name = path.strip_prefix(rootfs).map_err(io::Error::other)?.to_string_lossy().into_owned();
-        match path.is_dir() {
-            true => entries.push(Entry::directory(&format!("{name}/"), 0o755)),
-            false => {
-                entries.push(Entry::copy(&name, if name.contains(".html") { 0o644 } else { 0o755 }, path))
-            }
-        }
-    }
+    let mut entries = tree(rootfs)?;
     let configuration = format!(
         "user www-data;\nworker_processes 1;\nerror_log /dev/stderr;\npid /var/run/nginx.pid;\n\
          events {{ worker_connections 64; }}\n\
@@ -87,6 +78,22 @@ pub fn nginx(storage: &Storage, rootfs: &Path, port: u16) -> io::Result<Layer> {
         Entry::directory("usr/share/nginx/", 0o755),
     ]);
     Layer::of(storage, Compression::Gzip, &entries)
+}
+
+/// What lies below `rootfs`: folders, programs and libraries, and pages that nobody runs.
+pub fn tree(rootfs: &Path) -> io::Result<Vec<Entry>> {
+    let mut entries = Vec::new();
+    for path in walk(rootfs)? {
+        let name = path.strip_prefix(rootfs).map_err(io::Error::other)?.to_string_lossy().into_owned();
+        match path.is_dir() {
+            true => entries.push(Entry::directory(&format!("{name}/"), 0o755)),
+            false => {
+                let mode = if name.contains(".html") || name.contains(".conf") { 0o644 } else { 0o755 };
+                entries.push(Entry::copy(&name, mode, path));
+            }
+        }
+    }
+    Ok(entries)
 }
 
 /// Every file and folder below `root`, parents first, in the order of their names.

@@ -11,7 +11,7 @@ use super::storage::Storage;
 use super::tar::Entry;
 use super::{base, large, odd};
 
-const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// What the images are made of; `contrib/tools/images` provides it.
 #[derive(Debug)]
@@ -33,10 +33,11 @@ pub fn build(storage: &Storage, from: &Ingredients) -> io::Result<()> {
     images.extend(servers(&busybox, nginx, hostnet));
     images.extend(critest(storage, &busybox)?);
     images.extend(ours(storage, &busybox)?);
-    images.iter().try_for_each(|image| image.publish(storage))
+    images.iter().try_for_each(|image| image.publish(storage).map(drop))
 }
 
-fn shell(config: Value) -> Value {
+/// An image whose command is a shell; `config` overrides.
+pub fn shell(config: Value) -> Value {
     let mut merged = json!({ "Env": [PATH], "Cmd": ["sh"] });
     if let (Some(merged), Some(config)) = (merged.as_object_mut(), config.as_object()) {
         merged.extend(config.clone());
@@ -47,27 +48,22 @@ fn shell(config: Value) -> Value {
 fn programs(storage: &Storage, from: &Ingredients, busybox: &Layer) -> io::Result<Vec<Image>> {
     let pause =
         Layer::of(storage, Compression::Gzip, &[Entry::copy("pause", 0o755, from.programs.join("pause"))])?;
-    let nonewprivs = Layer::of(
-        storage,
-        Compression::Gzip,
-        &[Entry::copy("usr/bin/nnp", 0o4755, from.programs.join("nonewprivs"))],
-    )?;
     let config = json!({ "Env": [PATH], "Entrypoint": ["/pause"], "User": "65535:65535" });
     Ok(vec![
         Image::new("pause", "3.9", vec![pause.clone()], config.clone())
             .tags(&["3.9", "3.10"])
             .form(Form::DockerList),
         Image::new("pause", "3.10.1", vec![pause], config).form(Form::OciIndex),
-        Image::new(
-            "e2e-test-images/nonewprivs",
-            "1.3",
-            vec![busybox.clone(), nonewprivs],
-            json!({
-                "Env": [PATH], "Entrypoint": ["/usr/bin/nnp"],
-            }),
-        )
-        .tags(&["1.3", "1.4"]),
+        nonewprivs(storage, from, busybox)?,
     ])
+}
+
+/// Its program is set-user-ID root.
+pub fn nonewprivs(storage: &Storage, from: &Ingredients, busybox: &Layer) -> io::Result<Image> {
+    let program = [Entry::copy("usr/bin/nnp", 0o4755, from.programs.join("nonewprivs"))];
+    let layers = vec![busybox.clone(), Layer::of(storage, Compression::Gzip, &program)?];
+    let config = json!({ "Env": [PATH], "Entrypoint": ["/usr/bin/nnp"] });
+    Ok(Image::new("e2e-test-images/nonewprivs", "1.3", layers, config).tags(&["1.3", "1.4"]))
 }
 
 fn servers(busybox: &Layer, nginx: Layer, hostnet: Layer) -> Vec<Image> {

@@ -57,14 +57,14 @@ impl Image {
         self
     }
 
-    pub fn publish(&self, storage: &Storage) -> io::Result<()> {
+    /// Returns the digest of the manifest or index that bears the tags.
+    pub fn publish(&self, storage: &Storage) -> io::Result<String> {
         for layer in &self.layers {
             storage.link_blob(self.repository, &layer.digest)?;
         }
         if !self.form.is_index() {
             let manifest = self.manifest(storage, architecture())?;
-            storage.put_manifest(self.repository, &self.tags, &manifest)?;
-            return Ok(());
+            return storage.put_manifest(self.repository, &self.tags, &manifest);
         }
         let mut manifests = Vec::new();
         let other = if architecture() == "arm64" { "amd64" } else { "arm64" };
@@ -90,8 +90,7 @@ impl Image {
             _ => "application/vnd.oci.image.index.v1+json",
         };
         let index = json!({ "schemaVersion": 2, "mediaType": media_type, "manifests": manifests });
-        storage.put_manifest(self.repository, &self.tags, index.to_string().as_bytes())?;
-        Ok(())
+        storage.put_manifest(self.repository, &self.tags, index.to_string().as_bytes())
     }
 
     fn manifest_type(&self) -> &'static str {

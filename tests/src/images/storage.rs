@@ -57,6 +57,11 @@ impl Storage {
         Ok(digest)
     }
 
+    /// The file that holds a blob.
+    pub fn blob_path(&self, digest: &str) -> PathBuf {
+        self.blob(digest).join("data")
+    }
+
     fn blob(&self, digest: &str) -> PathBuf {
         self.root.join("docker/registry/v2/blobs/sha256").join(&hex(digest)[..2]).join(hex(digest))
     }
