@@ -34,3 +34,7 @@ bench *args:
 # The same beside containerd, built from its Go module, in one run.
 bench-peers *args:
     contrib/bench --peers {{args}}
+
+# A Kubernetes cluster of one node on Linkspan: `just cluster up`, `just cluster status`, `just cluster down`; needs root.
+cluster *args:
+    contrib/cluster {{args}}
