@@ -7,7 +7,7 @@ use linkspan_cri_api::v1;
 
 use crate::cri::{Endpoint, Pod};
 use crate::table::Table;
-use crate::{Plan, memory};
+use crate::{Plan, memory, transfer};
 
 const SLEEP: &str = "exec sleep 3600";
 
@@ -34,6 +34,7 @@ pub(crate) async fn run(plan: &Plan, endpoints: &mut [Endpoint], table: &mut Tab
         parallel(plan, endpoint, table).await?;
         standing(plan, endpoint, table).await?;
         logs(plan, endpoint, table).await?;
+        transfers(plan, endpoint, table).await?;
         large_pull(plan, endpoint, table).await?;
     }
     Ok(())
@@ -109,6 +110,17 @@ async fn logs(plan: &Plan, endpoint: &mut Endpoint, table: &mut Table) -> Result
     let bytes = std::fs::metadata(&pod.log)?.len();
     anyhow::ensure!(bytes > 100_000_000, "{}: the log has {bytes} bytes only", endpoint.name);
     endpoint.end_pod(&pod).await
+}
+
+/// How fast bytes go through an exec.
+async fn transfers(plan: &Plan, endpoint: &mut Endpoint, table: &mut Table) -> Result<()> {
+    if plan.transfer_bytes == 0 {
+        return Ok(());
+    }
+    let pod = endpoint.start_pod("bench-transfers", true, SLEEP, &plan.image).await?;
+    let outcome = transfer::run(plan, endpoint, &pod, table).await;
+    endpoint.end_pod(&pod).await?;
+    outcome
 }
 
 async fn large_pull(plan: &Plan, endpoint: &mut Endpoint, table: &mut Table) -> Result<()> {

@@ -1,4 +1,5 @@
-//! Benchmarks of any CRI socket: pod start serial and parallel, teardown, exec, list, stats, logs, pull, memory.
+//! Benchmarks of any CRI socket: pod start serial and parallel, teardown, exec, list, stats, logs, pull, memory, and
+//! bytes through an exec.
 //!
 //! `linkspan-bench --endpoint linkspan=/run/linkspan/linkspan.sock [--endpoint containerd=…] [--count 20] [--json FILE]`
 //!
@@ -12,6 +13,7 @@ mod cases;
 mod cri;
 mod memory;
 mod table;
+mod transfer;
 
 use std::path::PathBuf;
 
@@ -29,6 +31,8 @@ pub(crate) struct Plan {
     pub(crate) image: String,
     /// Pulled and removed again, once for each endpoint; skipped when empty.
     pub(crate) large_image: String,
+    /// Sent through an exec in each direction; skipped when zero.
+    pub(crate) transfer_bytes: u64,
     pub(crate) json: Option<PathBuf>,
     pub(crate) bare: bare::Bare,
 }
@@ -40,6 +44,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Plan> {
         parallel: 10,
         image: "docker.io/library/busybox:latest".into(),
         large_image: String::new(),
+        transfer_bytes: 1_000_000_000,
         json: None,
         bare: bare::Bare::default(),
     };
@@ -54,6 +59,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Plan> {
             "--parallel" => plan.parallel = value.parse()?,
             "--image" => plan.image = value,
             "--large-image" => plan.large_image = value,
+            "--transfer-bytes" => plan.transfer_bytes = value.parse()?,
             "--json" => plan.json = Some(value.into()),
             "--runtime" => plan.bare.runtime = Some(value.into()),
             "--rootfs" => plan.bare.rootfs = Some(value.into()),

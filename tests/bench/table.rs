@@ -10,6 +10,7 @@ use anyhow::Result;
 struct Cell {
     times: Vec<Duration>,
     bytes: Option<u64>,
+    bytes_per_second: Option<f64>,
 }
 
 /// Rows are cases in the order of their first sample, columns are endpoints.
@@ -31,6 +32,10 @@ impl Table {
         self.cell(row, column).bytes = Some(bytes);
     }
 
+    pub(crate) fn rate(&mut self, row: &str, column: &str, bytes: u64, time: Duration) {
+        self.cell(row, column).bytes_per_second = Some(bytes as f64 / time.as_secs_f64());
+    }
+
     fn cell(&mut self, row: &str, column: &str) -> &mut Cell {
         if !self.columns.iter().any(|name| name == column) {
             self.columns.push(column.to_owned());
@@ -42,7 +47,7 @@ impl Table {
         self.rows[index].1.entry(column.to_owned()).or_default()
     }
 
-    /// Markdown: median and 90th percentile in milliseconds, memory in KiB.
+    /// Markdown: median and 90th percentile in milliseconds, memory in KiB, rates in MB/s.
     pub(crate) fn render(&self) -> String {
         let mut out = String::from("| case | ");
         out += &self.columns.join(" | ");
@@ -57,7 +62,7 @@ impl Table {
             }
             out += "\n";
         }
-        out += "\nTimes: median (90th percentile), ms. Memory: KiB.\n";
+        out += "\nTimes: median (90th percentile), ms. Memory: KiB. Bytes through an exec: MB/s.\n";
         out
     }
 
@@ -72,6 +77,7 @@ impl Table {
                     "median_us": percentile(&cell.times, 50).map(|time| time.as_micros()),
                     "p90_us": percentile(&cell.times, 90).map(|time| time.as_micros()),
                     "bytes": cell.bytes,
+                    "bytes_per_second": cell.bytes_per_second,
                 }));
             }
         }
@@ -80,6 +86,9 @@ impl Table {
 }
 
 fn text(cell: &Cell) -> String {
+    if let Some(rate) = cell.bytes_per_second {
+        return format!("{:.0}", rate / 1e6);
+    }
     let ms = |time: Duration| time.as_secs_f64() * 1000.0;
     match (cell.bytes, percentile(&cell.times, 50), percentile(&cell.times, 90)) {
         (Some(bytes), ..) => format!("{}", bytes / 1024),

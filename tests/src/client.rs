@@ -1,4 +1,4 @@
-//! The gRPC client of both services on one socket.
+//! The gRPC client of both services on one socket, and crictl.
 
 use std::path::Path;
 
@@ -7,7 +7,10 @@ use hyper_util::rt::TokioIo;
 use linkspan_cri_api::v1::image_service_client::ImageServiceClient;
 use linkspan_cri_api::v1::runtime_service_client::RuntimeServiceClient;
 use tokio::net::UnixStream;
+use tokio::process::Command;
 use tonic::transport::{Channel, Endpoint, Uri};
+
+use crate::tools;
 
 pub type Runtime = RuntimeServiceClient<Channel>;
 pub type Images = ImageServiceClient<Channel>;
@@ -32,4 +35,13 @@ pub async fn connect(socket: &Path) -> Result<(Runtime, Images)> {
             .max_encoding_message_size(MESSAGE_BYTES),
         ImageServiceClient::new(channel).max_decoding_message_size(MESSAGE_BYTES),
     ))
+}
+
+/// A `crictl` command on `socket`.
+pub fn crictl(socket: &Path) -> Command {
+    let endpoint = format!("unix://{}", socket.display());
+    let mut command = Command::new(tools::crictl());
+    command.args(["--config", "/dev/null", "--timeout", "60s"]);
+    command.args(["--runtime-endpoint", &endpoint, "--image-endpoint", &endpoint]);
+    command
 }

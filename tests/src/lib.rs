@@ -18,6 +18,7 @@ pub mod node;
 pub mod pods;
 pub mod registry;
 pub mod requests;
+pub mod streaming;
 pub mod tools;
 pub mod tree;
 pub mod wait;

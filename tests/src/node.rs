@@ -147,10 +147,7 @@ impl Node {
 
     /// A `crictl` command on this node.
     pub fn crictl(&self) -> tokio::process::Command {
-        let mut command = tokio::process::Command::new(tools::crictl());
-        command.args(["--config", "/dev/null", "--timeout", "60s"]);
-        command.args(["--runtime-endpoint", &self.endpoint(), "--image-endpoint", &self.endpoint()]);
-        command
+        client::crictl(&self.socket())
     }
 
     /// The end of the daemon's log.
