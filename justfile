@@ -38,3 +38,23 @@ bench-peers *args:
 # A Kubernetes cluster of one node on Linkspan: `just cluster up`, `just cluster status`, `just cluster down`; needs root.
 cluster *args:
     contrib/cluster {{args}}
+
+# Kubernetes' whole [NodeConformance] on a cluster of one: half an hour; `--runtime containerd` for comparison, `--focus`, `--seed`.
+node-conformance *args:
+    cargo build -p linkspan-daemon -p linkspan-monitor -p linkspan-tests --bins
+    contrib/stages/k8s --all {{args}}
+
+# 200 pods through a cluster of one, 20 at a time, and nothing left of them.
+cluster-waves *args:
+    cargo build -p linkspan-daemon -p linkspan-monitor
+    contrib/stages/k8s-waves {{args}}
+
+# The daemon killed every 5 seconds for two minutes while a Deployment rolls back and forth.
+cluster-restarts *args:
+    cargo build -p linkspan-daemon -p linkspan-monitor
+    contrib/stages/k8s-restarts {{args}}
+
+# How long a Deployment of 20 pods takes to roll out, on Linkspan and on containerd.
+cluster-rollout *args:
+    cargo build --release -p linkspan-daemon -p linkspan-monitor
+    contrib/stages/k8s-rollout {{args}}

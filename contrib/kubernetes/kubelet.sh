@@ -35,6 +35,7 @@ enforceNodeAllocatable: [ pods ]
 failCgroupV1: false
 failSwapOn: false
 oomScoreAdj: 0
+featureGates: { ${KUBELET_GATES//=/: } }
 evictionHard: {}
 imageGCHighThresholdPercent: 100
 YAML

@@ -57,13 +57,15 @@ node_start() {
     shift
     setsid nsenter --net="$CLUSTER/netns" "$@" >>"$CLUSTER/logs/$name.log" 2>&1 </dev/null &
     node_note "$name" $!
+    # Its end is nobody's news here.
+    disown
 }
 
 # node_note NAME PID: keeps a process's ID, with its start since IDs come again.
 node_note() { printf '%s %s\n' "$2" "$(start_of "$2")" >"$CLUSTER/pids/$1"; }
 
-# The field after the command's name, which may hold anything: man 5 proc, /proc/pid/stat, starttime.
-start_of() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f20; }
+# When a process began, if it has not ended: man 5 proc, /proc/pid/stat, starttime. Its name, before that, may hold anything.
+start_of() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | awk '$1 != "Z" && $1 != "X" { print $20 }'; }
 
 # node_pid NAME: prints the ID of a process of ours that runs.
 node_pid() {

@@ -1,6 +1,6 @@
-//! Judges critest's JSON report by the list of expected failures.
+//! Judges the JSON report of a Ginkgo suite (critest, Kubernetes' own) by the list of expected failures.
 //!
-//! `linkspan-critest-report REPORT EXPECTED RUNTIME [--partial]`: with `--partial`, listed specs need not have run.
+//! `linkspan-suite-report REPORT EXPECTED RUNTIME [--partial]`: with `--partial`, listed specs need not have run.
 
 use std::process::ExitCode;
 
@@ -17,7 +17,7 @@ struct Expected {
 fn main() -> Result<ExitCode> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [report, expected, runtime, rest @ ..] = arguments.as_slice() else {
-        bail!("usage: linkspan-critest-report REPORT EXPECTED RUNTIME [--partial]");
+        bail!("usage: linkspan-suite-report REPORT EXPECTED RUNTIME [--partial]");
     };
     let report: Value = serde_json::from_slice(&std::fs::read(report)?).context("the report")?;
     let mut expected = read_expected(&std::fs::read_to_string(expected)?, runtime)?;
@@ -45,12 +45,12 @@ fn main() -> Result<ExitCode> {
             unseen.iter().map(|line| format!("listed, but nothing by that name failed: {}", line.text)),
         );
     }
-    skipped.iter().filter(|(_, why)| !why.is_empty()).for_each(|(name, why)| println!("SKIP: {name}: {why}"));
+    // What the focus left out was skipped without a word.
+    skipped.retain(|(_, why)| !why.is_empty());
+    skipped.iter().for_each(|(name, why)| println!("SKIP: {name}: {why}"));
     bad.iter().for_each(|line| println!("{line}"));
     let (seen, skipped, failures) = (seen.len(), skipped.len(), bad.len());
-    println!(
-        "critest with {runtime}: {passed} passed, {seen} expected failures, {skipped} skipped, {failures} bad"
-    );
+    println!("with {runtime}: {passed} passed, {seen} expected failures, {skipped} skipped, {failures} bad");
     Ok(if bad.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -58,11 +58,14 @@ fn read_expected(text: &str, runtime: &str) -> Result<Vec<Expected>> {
     let mut expected = Vec::new();
     for line in text.lines().filter(|line| !line.starts_with('#') && !line.trim().is_empty()) {
         let fields: Vec<&str> = line.split('\t').collect();
-        let [on, text, reason] = fields.as_slice() else {
+        let [on, text, reasons @ ..] = fields.as_slice() else {
             bail!("expected-failures: no three fields: {line}")
         };
+        if reasons.is_empty() {
+            bail!("expected-failures: no reason: {line}")
+        }
         if *on == "*" || *on == runtime {
-            expected.push(Expected { text: (*text).to_owned(), reason: (*reason).to_owned(), seen: false });
+            expected.push(Expected { text: (*text).to_owned(), reason: reasons.join("; "), seen: false });
         }
     }
     Ok(expected)
