@@ -6,10 +6,13 @@ use std::pin::pin;
 use std::time::Duration;
 
 use rustix::pipe::{PipeFlags, pipe_with};
+use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::unix::pipe::Receiver;
+use tokio::sync::oneshot;
 
 use crate::Error;
-use crate::monitor::{ExecRequest, ExecStdio, Monitor};
+use crate::monitor::{ExecExit, ExecRequest, ExecStdio, Monitor};
+use crate::terminal::Terminal;
 
 /// How long output may still come after the process has ended: what it started may hold its stdout for ever.
 const DRAIN: Duration = Duration::from_secs(1);
@@ -27,7 +30,8 @@ pub struct ExecOutput {
 
 /// Runs a process in a container and returns its output, cut off quietly at `limit_bytes` for both streams together
 /// (the process is not held up by that). Returns when the process has ended, even if a child of it still holds its
-/// output. Dropping the future leaves the process running until its timeout.
+/// output. With a terminal all output is stdout. Dropping the future leaves the process running until its timeout; one
+/// with a terminal is hung up.
 ///
 /// # Errors
 /// [`Error::TimedOut`] if `request.timeout` passed: its whole process tree is dead then. Else as [`Monitor::exec`].
@@ -38,66 +42,110 @@ pub async fn exec_sync(
 ) -> Result<ExecOutput, Error> {
     let what = format!("exec {} in container {}", request.exec_id, request.container_id);
     let timeout = request.timeout.unwrap_or_default();
-    let (mut stdout, stdout_end) = Collector::new(&what)?;
-    let (mut stderr, stderr_end) = Collector::new(&what)?;
-    let stdio = ExecStdio { stdin: None, stdout: stdout_end, stderr: Some(stderr_end) };
-    let mut room = limit_bytes;
-    let mut exit = None;
-    {
-        let mut exec = pin!(monitor.exec(request, stdio));
-        let mut drained = pin!(tokio::time::sleep(Duration::MAX));
-        while exit.is_none() || !(stdout.ended && stderr.ended) {
-            tokio::select! {
-                ended = &mut exec, if exit.is_none() => {
-                    exit = Some(ended?);
-                    drained.as_mut().reset(tokio::time::Instant::now() + DRAIN);
-                }
-                ready = stdout.pipe.readable(), if !stdout.ended => {
-                    ready.and_then(|()| stdout.take(&mut room)).map_err(Error::io(what.clone()))?;
-                }
-                ready = stderr.pipe.readable(), if !stderr.ended => {
-                    ready.and_then(|()| stderr.take(&mut room)).map_err(Error::io(what.clone()))?;
-                }
-                () = &mut drained, if exit.is_some() => break,
+    let (output, exit) = if request.tty {
+        let (taker, comes) = oneshot::channel();
+        let exec = monitor.exec(request, ExecStdio::Terminal(taker));
+        // Without one the process was not started, which `exec` tells.
+        let stdout = Collector { source: Source::Awaited(comes), kept: Vec::new() };
+        collect(&what, exec, [stdout, Collector::ended()], limit_bytes).await?
+    } else {
+        let (stdout, stdout_end) = Collector::pipe(&what)?;
+        let (stderr, stderr_end) = Collector::pipe(&what)?;
+        let stdio = ExecStdio::Pipes { stdin: None, stdout: Some(stdout_end), stderr: Some(stderr_end) };
+        collect(&what, monitor.exec(request, stdio), [stdout, stderr], limit_bytes).await?
+    };
+    if exit.timed_out {
+        return Err(Error::TimedOut { what, after: timeout });
+    }
+    let [stdout, stderr] = output;
+    Ok(ExecOutput { stdout, stderr, exit_code: exit.code })
+}
+
+/// Reads both streams until they have ended, or the process has, and a moment more.
+async fn collect(
+    what: &str,
+    exec: impl Future<Output = Result<ExecExit, Error>>,
+    [mut stdout, mut stderr]: [Collector; 2],
+    mut room: usize,
+) -> Result<([Vec<u8>; 2], ExecExit), Error> {
+    let mut exec = pin!(exec);
+    let mut drained = pin!(tokio::time::sleep(Duration::MAX));
+    let (mut exit, mut chunks) = (None, [vec![0; CHUNK_BYTES], vec![0; CHUNK_BYTES]]);
+    let [first, second] = &mut chunks;
+    while exit.is_none() || !(stdout.has_ended() && stderr.has_ended()) {
+        tokio::select! {
+            ended = &mut exec, if exit.is_none() => {
+                exit = Some(ended?);
+                drained.as_mut().reset(tokio::time::Instant::now() + DRAIN);
             }
+            read = stdout.read(first), if !stdout.has_ended() => {
+                let length = read.map_err(Error::io(what))?;
+                stdout.keep(&first[..length], &mut room);
+            }
+            read = stderr.read(second), if !stderr.has_ended() => {
+                let length = read.map_err(Error::io(what))?;
+                stderr.keep(&second[..length], &mut room);
+            }
+            () = &mut drained, if exit.is_some() => break,
         }
     }
-    match exit {
-        Some(exit) if !exit.timed_out => {
-            Ok(ExecOutput { stdout: stdout.kept, stderr: stderr.kept, exit_code: exit.code })
-        }
-        _ => Err(Error::TimedOut { what, after: timeout }),
-    }
+    let exit = match exit {
+        Some(exit) => exit,
+        None => exec.await?,
+    };
+    Ok(([stdout.kept, stderr.kept], exit))
 }
 
 /// One stream of output.
 struct Collector {
-    pipe: Receiver,
+    source: Source,
     kept: Vec<u8>,
-    ended: bool,
+}
+
+enum Source {
+    Pipe(Receiver),
+    Awaited(oneshot::Receiver<Terminal>),
+    Terminal(Terminal),
+    Ended,
 }
 
 impl Collector {
-    fn new(what: &str) -> Result<(Self, OwnedFd), Error> {
+    fn pipe(what: &str) -> Result<(Self, OwnedFd), Error> {
         let (ours, theirs) =
             pipe_with(PipeFlags::CLOEXEC).map_err(Error::sys(format!("{what}: making a pipe")))?;
         let pipe = Receiver::from_owned_fd(ours).map_err(Error::io(format!("{what}: watching a pipe")))?;
-        Ok((Self { pipe, kept: Vec::new(), ended: false }, theirs))
+        Ok((Self { source: Source::Pipe(pipe), kept: Vec::new() }, theirs))
     }
 
-    /// Reads once; what does not fit in `room` is read and dropped, so that the writer never stalls.
-    fn take(&mut self, room: &mut usize) -> io::Result<()> {
-        let mut chunk = [0; CHUNK_BYTES];
-        match self.pipe.try_read(&mut chunk) {
-            Ok(0) => self.ended = true,
-            Ok(length) => {
-                let fits = length.min(*room);
-                *room -= fits;
-                self.kept.extend_from_slice(&chunk[..fits]);
-            }
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
-            Err(e) => return Err(e),
+    fn ended() -> Self {
+        Self { source: Source::Ended, kept: Vec::new() }
+    }
+
+    fn has_ended(&self) -> bool {
+        matches!(self.source, Source::Ended)
+    }
+
+    /// Reads once. Cancel safe.
+    async fn read(&mut self, chunk: &mut [u8]) -> io::Result<usize> {
+        if let Source::Awaited(comes) = &mut self.source {
+            self.source = comes.await.map_or(Source::Ended, Source::Terminal);
         }
-        Ok(())
+        let source: &mut (dyn AsyncRead + Send + Unpin) = match &mut self.source {
+            Source::Pipe(pipe) => pipe,
+            Source::Terminal(terminal) => terminal,
+            Source::Awaited(_) | Source::Ended => return Ok(0),
+        };
+        let length = source.read(chunk).await?;
+        if length == 0 {
+            self.source = Source::Ended;
+        }
+        Ok(length)
+    }
+
+    /// What does not fit in `room` is dropped, so that the writer never stalls.
+    fn keep(&mut self, chunk: &[u8], room: &mut usize) {
+        let fits = chunk.len().min(*room);
+        *room -= fits;
+        self.kept.extend_from_slice(&chunk[..fits]);
     }
 }

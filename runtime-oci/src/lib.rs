@@ -4,7 +4,7 @@
 //! - the OCI spec of a container, built purely from plain data ([`spec`]), its seccomp filter ([`seccomp`]) and its
 //!   user as the root file system's passwd and group say ([`user`]);
 //! - calls to the runtime's command line ([`runtime`]) and what a runtime can do;
-//! - the monitor's client side, exit records and exec;
+//! - the monitor's client side, exit records, exec and its terminals, attaching;
 //! - cgroups: groups, limits, statistics, out-of-memory counts ([`cgroup`]).
 //!
 //! Must never know:
@@ -21,6 +21,7 @@ pub mod process;
 pub mod runtime;
 pub mod seccomp;
 pub mod spec;
+pub mod terminal;
 mod timestamp;
 pub mod user;
 
@@ -28,10 +29,12 @@ pub use cgroup::{CgroupMode, CgroupStats, Cgroups};
 pub use error::Error;
 pub use exec_sync::{ExecOutput, exec_sync};
 pub use monitor::{
-    CreateRequest, Event, ExecExit, ExecRequest, ExecStdio, Exit, Monitor, MonitorSpec, PauseSpec, read_exit,
+    AttachStdio, CreateRequest, Event, ExecExit, ExecRequest, ExecStdio, Exit, Monitor, MonitorSpec,
+    PauseSpec, read_exit,
 };
 pub use process::{PidFd, Process};
 pub use runtime::{Features, Runtime};
 pub use spec::{HugepageLimit, Resources, SpecInput};
+pub use terminal::{Terminal, TerminalSize};
 pub use timestamp::Timestamp;
 pub use user::ResolvedUser;

@@ -11,21 +11,22 @@
 mod connection;
 mod request;
 mod spawn;
-mod sys;
+pub(crate) mod sys;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use linkspan_monitor::protocol::PAUSE;
-use linkspan_monitor::protocol::{self, Answer, Call, FailureKind, HelloAnswer};
+use linkspan_monitor::protocol::{self, Answer, AttachCall, Call, FailureKind, HelloAnswer};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::process::Process;
+use crate::terminal::TerminalSize;
 use crate::{Error, Timestamp};
 use connection::Connection;
-pub use request::{CreateRequest, ExecRequest, ExecStdio, MonitorSpec, PauseSpec};
+pub use request::{AttachStdio, CreateRequest, ExecRequest, ExecStdio, MonitorSpec, PauseSpec};
 
 /// For calls that only touch the monitor's own files.
 const CALL_DEADLINE: Duration = Duration::from_secs(10);
@@ -188,8 +189,10 @@ impl Monitor {
         started(what, answer.map_err(|e| context.explain(e))?)
     }
 
-    /// Runs a process in a container and waits for its end. Without `tty` its output does not pass through the
-    /// monitor. If the daemon dies meanwhile, the process runs on, until its timeout at most.
+    /// Runs a process in a container and waits for its end. Its bytes do not pass through the monitor. If the daemon
+    /// dies meanwhile, a process without a terminal runs on, until its timeout at most, unless it
+    /// [`ends_with_caller`](ExecRequest::ends_with_caller); the going of its [`Terminal`](crate::Terminal) hangs up one
+    /// that has one. Dropping the future changes nothing for the process; [`Self::hang_up_exec`] ends it.
     ///
     /// # Errors
     /// If the runtime cannot start it: with the runtime's own words.
@@ -198,12 +201,75 @@ impl Monitor {
         let deadline = request.timeout.map(|timeout| timeout + EXEC_RUNTIME_DEADLINE + SLACK);
         let context =
             request::context(&request.command, "exec", &request.container_id, EXEC_RUNTIME_DEADLINE);
-        let (call, fds) = request.into_call(stdio, EXEC_RUNTIME_DEADLINE);
-        let answer = self.connection.call(what.clone(), Call::Exec(call), fds, deadline).await;
+        let (call, fds, terminal) = request.into_call(stdio, EXEC_RUNTIME_DEADLINE);
+        let answer = self.connection.exec(what.clone(), call, fds, terminal, deadline).await;
         match answer.map_err(|e| context.explain(e))? {
             Answer::ExecEnded { code, timed_out } => Ok(ExecExit { code, timed_out }),
             answer => Err(unexpected(what, &answer)),
         }
+    }
+
+    /// The client of an exec has left: its process gets SIGHUP with all that it has started, and what is left of them
+    /// `grace` later is killed. Returns at once; the pending [`Self::exec`] tells the end. One that is unknown, or has
+    /// ended, is fine.
+    ///
+    /// # Errors
+    /// [`Error::MonitorLost`], [`Error::TimedOut`].
+    pub async fn hang_up_exec(&self, exec_id: &str, grace: Duration) -> Result<(), Error> {
+        let what = self.what(&format!("hanging up exec {exec_id}"));
+        let call = Call::HangUpExec { exec_id: exec_id.to_owned(), grace_ms: request::milliseconds(grace) };
+        self.done(what, call, CALL_DEADLINE).await
+    }
+
+    /// Joins a running container's streams: its output from now on, and its stdin if it was created with one. Ends
+    /// when the output has ended and was delivered, or when our ends of all descriptors are gone, so that dropping
+    /// those detaches. A reader that does not keep up misses whole chunks of output; it holds up neither the container
+    /// nor its log. With a terminal all output comes on stdout. Several clients may write to stdin: a chunk of one,
+    /// then a chunk of the other. `attach_id` is unique in the pod.
+    ///
+    /// # Errors
+    /// [`Error::NotRunning`] if the container has exited; [`Error::MonitorRefused`] if it is unknown, or too many are
+    /// attached.
+    pub async fn attach(&self, container_id: &str, attach_id: &str, stdio: AttachStdio) -> Result<(), Error> {
+        let what = format!("attaching to container {container_id}");
+        let call = Call::Attach(AttachCall {
+            container_id: container_id.to_owned(),
+            attach_id: attach_id.to_owned(),
+            has_stdin: stdio.stdin.is_some(),
+            has_stdout: stdio.stdout.is_some(),
+            has_stderr: stdio.stderr.is_some(),
+        });
+        let fds = [stdio.stdin, stdio.stdout, stdio.stderr].into_iter().flatten().collect();
+        let outcome = match self.connection.call(what.clone(), call, fds, None).await {
+            Ok(Answer::Done) => Ok(()),
+            Ok(answer) => Err(unexpected(what, &answer)),
+            Err(e) => Err(e),
+        };
+        outcome.map_err(|e| not_running(container_id, e))
+    }
+
+    /// An attached client has ended its input, or left: what its pipe still holds is delivered, and then the
+    /// container's stdin is closed if it was created with `stdin_once` and has no terminal. To be called before our end
+    /// of the pipe is closed: without this the end of the pipe means nothing, for a daemon that dies ends no
+    /// container's input. One that is unknown is fine.
+    ///
+    /// # Errors
+    /// [`Error::MonitorLost`], [`Error::TimedOut`].
+    pub async fn end_stdin(&self, container_id: &str, attach_id: &str) -> Result<(), Error> {
+        let what = format!("ending a client's input to container {container_id}");
+        let call = Call::EndStdin { container_id: container_id.to_owned(), attach_id: attach_id.to_owned() };
+        self.done(what, call, CALL_DEADLINE).await
+    }
+
+    /// Sets the window size of the container's own terminal; its foreground processes get SIGWINCH.
+    ///
+    /// # Errors
+    /// [`Error::NotRunning`] if it has exited; [`Error::MonitorRefused`] if it is unknown, or has no terminal.
+    pub async fn resize(&self, container_id: &str, size: TerminalSize) -> Result<(), Error> {
+        let what = format!("resizing the terminal of container {container_id}");
+        let TerminalSize { columns, rows } = size;
+        let call = Call::Resize { container_id: container_id.to_owned(), columns, rows };
+        self.done(what, call, CALL_DEADLINE).await.map_err(|e| not_running(container_id, e))
     }
 
     /// Opens the log file anew; when this returns the new file is there and the old one gets no more writes.
@@ -214,12 +280,7 @@ impl Monitor {
     pub async fn reopen_log(&self, container_id: &str) -> Result<(), Error> {
         let what = format!("reopening the log of container {container_id}");
         let call = Call::ReopenLog { container_id: container_id.to_owned() };
-        match self.done(what, call, CALL_DEADLINE).await {
-            Err(Error::MonitorRefused { kind: FailureKind::NotRunning, .. }) => {
-                Err(Error::NotRunning { id: container_id.to_owned() })
-            }
-            result => result,
-        }
+        self.done(what, call, CALL_DEADLINE).await.map_err(|e| not_running(container_id, e))
     }
 
     /// The container was removed: its exit record and descriptors go. An unknown one is fine.
@@ -268,6 +329,15 @@ pub fn read_exit(pod_dir: &Path, container_id: &str) -> Result<Option<Exit>, Err
     protocol::read_exit(pod_dir, container_id)
         .map(|record| record.as_ref().map(Exit::from))
         .map_err(Error::io(format!("reading the exit record of {container_id} in {}", pod_dir.display())))
+}
+
+fn not_running(container_id: &str, error: Error) -> Error {
+    match error {
+        Error::MonitorRefused { kind: FailureKind::NotRunning, .. } => {
+            Error::NotRunning { id: container_id.to_owned() }
+        }
+        error => error,
+    }
 }
 
 fn started(what: String, answer: Answer) -> Result<Process, Error> {

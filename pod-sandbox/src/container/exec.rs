@@ -103,6 +103,7 @@ async fn prepare(
         tty,
         console_socket,
         timeout,
+        ends_with_caller: false,
     };
     Ok((request, scratch))
 }

@@ -13,12 +13,18 @@ use crate::poll::{Key, Kind, Poll, Source, Watch};
 /// A daemon that lets so much pile up is stuck; it learns all when it connects again.
 const MAX_QUEUED_FRAMES: usize = 4096;
 
+/// A frame, and the descriptor that goes with it; it is closed with the connection.
+struct Outgoing {
+    json: Vec<u8>,
+    fd: Option<OwnedFd>,
+}
+
 /// One daemon's connection, until a newer one replaces it.
 pub(crate) struct Connection {
     /// It has said hello; before that it gets no events.
     pub(crate) greeted: bool,
     socket: Watch,
-    queue: VecDeque<Vec<u8>>,
+    queue: VecDeque<Outgoing>,
 }
 
 impl Connection {
@@ -39,20 +45,21 @@ impl Connection {
     }
 
     /// Sends, or queues if the daemon does not read just now. An error ends the connection.
-    pub(crate) fn send(&mut self, message: &FromMonitor) -> io::Result<()> {
+    pub(crate) fn send(&mut self, message: &FromMonitor, fd: Option<OwnedFd>) -> io::Result<()> {
         let json = serde_json::to_vec(message)?;
         if self.queue.len() >= MAX_QUEUED_FRAMES {
             note("the daemon does not read: its connection is closed");
             return Err(io::ErrorKind::TimedOut.into());
         }
-        self.queue.push_back(json);
+        self.queue.push_back(Outgoing { json, fd });
         self.flush()
     }
 
     /// Sends what is queued, as far as the daemon takes it.
     pub(crate) fn flush(&mut self) -> io::Result<()> {
-        while let Some(json) = self.queue.front() {
-            match protocol::send(self.socket.as_fd(), json, &[]) {
+        while let Some(Outgoing { json, fd }) = self.queue.front() {
+            let fds: Vec<_> = fd.iter().map(AsFd::as_fd).collect();
+            match protocol::send(self.socket.as_fd(), json, &fds) {
                 Ok(()) => drop(self.queue.pop_front()),
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => break,
                 Err(e) => return Err(e),

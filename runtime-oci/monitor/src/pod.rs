@@ -1,12 +1,15 @@
 //! One pod: its pause, its containers, the execs in them, and the loop that serves them.
 
+mod attach;
 mod calls;
 mod create;
 mod exec;
 mod exit;
+mod hang_up;
 mod output;
 mod pause;
 mod shutdown;
+mod stdin;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -135,7 +138,10 @@ impl Pod {
             Kind::Capture => self.with_call(key, |call| call.listen()),
             Kind::Stdout => self.read_stream(key, crate::log::Stream::Stdout),
             Kind::Stderr => self.read_stream(key, crate::log::Stream::Stderr),
-            Kind::PumpTerminal | Kind::PumpStdin | Kind::PumpStdout => self.pump(key),
+            Kind::Stdin => self.feed_stdin(key),
+            Kind::ClientStdin => self.read_client(key),
+            Kind::ClientStdout => self.write_client(key, crate::log::Stream::Stdout),
+            Kind::ClientStderr => self.write_client(key, crate::log::Stream::Stderr),
             Kind::Memory => self.count_oom_kills(key),
             Kind::Listener => self.accept(),
             Kind::Connection => self.serve(key),
@@ -178,12 +184,15 @@ impl Pod {
         }
     }
 
+    /// What must not outlive its caller goes with the connection.
     fn drop_connection(&mut self, key: Key) {
         self.connections.remove(&key);
         if self.daemon == Some(key) {
             self.daemon = None;
             self.orphan_check = Instant::now();
         }
+        self.hang_up_execs_of(key);
+        self.detach_clients_of(key);
     }
 
     fn reply(&mut self, caller: Caller, outcome: Result<Answer, Failure>) {
@@ -192,19 +201,19 @@ impl Pod {
             Err(failure) => Outcome::Err(failure),
         };
         let message = FromMonitor::Reply(Reply { id: caller.id, outcome });
-        self.send(caller.connection, &message);
+        self.send(caller.connection, &message, None);
     }
 
     fn tell(&mut self, event: Event) {
         if let Some(daemon) = self.daemon {
-            self.send(daemon, &FromMonitor::Event(event));
+            self.send(daemon, &FromMonitor::Event(event), None);
         }
     }
 
     /// A caller whose connection is gone gets no answer; its successor learns the state by its hello.
-    fn send(&mut self, key: Key, message: &FromMonitor) {
+    fn send(&mut self, key: Key, message: &FromMonitor, fd: Option<OwnedFd>) {
         let Some(connection) = self.connections.get_mut(&key) else { return };
-        if connection.send(message).is_err() {
+        if connection.send(message, fd).is_err() {
             self.drop_connection(key);
         }
     }
@@ -254,7 +263,8 @@ impl Pod {
 
     fn is_idle(&self) -> bool {
         let paused = self.pause.as_ref().is_some_and(Pause::is_running);
-        !paused && self.execs.is_empty() && !self.containers.values().any(Container::is_active)
+        let execs_run = self.execs.values().any(Exec::is_active);
+        !paused && !execs_run && !self.containers.values().any(Container::is_active)
     }
 
     /// A monitor that nobody can find any more, with nothing to watch, ends.

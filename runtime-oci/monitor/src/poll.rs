@@ -22,10 +22,12 @@ pub(crate) enum Kind {
     /// A container's stream, or its terminal.
     Stdout,
     Stderr,
-    /// A terminal exec's streams.
-    PumpTerminal,
-    PumpStdin,
-    PumpStdout,
+    /// A container's stdin takes more.
+    Stdin,
+    /// An attached client's streams.
+    ClientStdin,
+    ClientStdout,
+    ClientStderr,
     /// A counter of OOM kills has changed.
     Memory,
     Listener,
@@ -38,15 +40,16 @@ pub(crate) enum Kind {
     PauseExit,
 }
 
-const KINDS: [Kind; 16] = [
+const KINDS: [Kind; 17] = [
     Kind::Console,
     Kind::ConsolePeer,
     Kind::Capture,
     Kind::Stdout,
     Kind::Stderr,
-    Kind::PumpTerminal,
-    Kind::PumpStdin,
-    Kind::PumpStdout,
+    Kind::Stdin,
+    Kind::ClientStdin,
+    Kind::ClientStdout,
+    Kind::ClientStderr,
     Kind::Memory,
     Kind::Listener,
     Kind::Connection,
@@ -57,7 +60,7 @@ const KINDS: [Kind; 16] = [
     Kind::PauseExit,
 ];
 
-/// Names a container, an exec or a connection within the process; never reused, so an event that comes late finds
+/// Names a container, an exec, an attached client or a connection within the process; never reused, so an event that comes late finds
 /// nobody instead of somebody else.
 pub(crate) type Key = u64;
 

@@ -13,7 +13,7 @@ mod text;
 
 pub use exit_record::{ExitRecord, exits_dir, read_exit, remove_exit, write_exit};
 pub use message::{
-    Answer, Call, ContainerState, CreateCall, Event, ExecCall, Failure, FailureKind, FromMonitor,
+    Answer, AttachCall, Call, ContainerState, CreateCall, Event, ExecCall, Failure, FailureKind, FromMonitor,
     HelloAnswer, HelloCall, Outcome, PauseCall, Reply, Request, RequestId,
 };
 pub use process::{PidFd, Process, ProcessStat};

@@ -1,4 +1,4 @@
-//! A process and all that it has started, to kill the whole of it.
+//! A process and all that it has started, to hang up or kill the whole of it.
 //!
 //! Members are found by parent, by session (a runtime makes each exec'd process a session leader, and what it leaves
 //! in that session is found even when the parent in between is gone), and by the pipes that only the tree was given.
@@ -130,9 +130,28 @@ impl Tree {
         alive.len()
     }
 
+    /// Sends a signal to all of it that is found now.
+    pub(crate) fn signal(&mut self, signals: &[i32]) {
+        for process in self.alive() {
+            for signal in signals {
+                let _ = process.signal(*signal);
+            }
+        }
+    }
+
+    /// Whether nothing of it is found alive.
+    pub(crate) fn is_dead(&mut self) -> bool {
+        self.alive().is_empty()
+    }
+
     /// Members that run, after looking for new ones.
     fn alive(&mut self) -> Vec<Process> {
         let stats = every_process();
+        // A leader that is gone leaves its PID to its session until that is empty; then it may be anybody's.
+        self.sessions.retain(|leader| {
+            let now = stats.get(leader);
+            now.is_none_or(|now| self.members.get(leader).is_some_and(|m| m.start_time == now.start_time))
+        });
         while self.grow(&stats) {}
         let alive = |stat: &&ProcessStat| {
             !matches!(stat.state, 'Z' | 'X' | 'x')

@@ -7,15 +7,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use linkspan_monitor::protocol::{
-    self, Answer, Call, ExitRecord, FromMonitor, Outcome, Reply, Request, RequestId,
+    self, Answer, Call, ExecCall, ExitRecord, Frame, FromMonitor, Outcome, Reply, Request, RequestId,
 };
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, warn};
 
+use super::request::Taker;
 use super::{Event, Exit, sys};
 use crate::Error;
+use crate::terminal::Terminal;
 
 /// One connection to one monitor.
 #[derive(Debug)]
@@ -29,7 +31,15 @@ struct Outgoing {
     call: Call,
     /// Ours to close once sent: an end kept open here would keep a pipe from ending.
     fds: Vec<OwnedFd>,
+    pending: Pending,
+}
+
+/// Who waits for an answer.
+#[derive(Debug)]
+struct Pending {
     outcome: oneshot::Sender<Outcome>,
+    /// For an exec with a terminal: its ID, and who waits for that.
+    terminal: Option<(String, oneshot::Sender<Terminal>)>,
 }
 
 #[derive(Debug, Default)]
@@ -65,7 +75,33 @@ impl Connection {
         deadline: Option<Duration>,
     ) -> Result<Answer, Error> {
         let (outcome, answered) = oneshot::channel();
-        let sent = self.calls.send(Outgoing { call, fds, outcome }).is_ok();
+        let outgoing = Outgoing { call, fds, pending: Pending { outcome, terminal: None } };
+        self.wait(what, outgoing, answered, deadline).await
+    }
+
+    /// The same, for an exec. Its terminal comes before the answer.
+    pub(super) async fn exec(
+        &self,
+        what: String,
+        call: ExecCall,
+        fds: Vec<OwnedFd>,
+        terminal: Taker,
+        deadline: Option<Duration>,
+    ) -> Result<Answer, Error> {
+        let (outcome, answered) = oneshot::channel();
+        let terminal = terminal.map(|terminal| (call.exec_id.clone(), terminal));
+        let outgoing = Outgoing { call: Call::Exec(call), fds, pending: Pending { outcome, terminal } };
+        self.wait(what, outgoing, answered, deadline).await
+    }
+
+    async fn wait(
+        &self,
+        what: String,
+        outgoing: Outgoing,
+        answered: oneshot::Receiver<Outcome>,
+        deadline: Option<Duration>,
+    ) -> Result<Answer, Error> {
+        let sent = self.calls.send(outgoing).is_ok();
         let answered = async { if sent { answered.await.ok() } else { None } };
         let outcome = match deadline {
             None => answered.await,
@@ -146,7 +182,7 @@ impl Shared {
 struct Task {
     socket: AsyncFd<OwnedFd>,
     shared: Arc<Shared>,
-    pending: HashMap<RequestId, oneshot::Sender<Outcome>>,
+    pending: HashMap<RequestId, Pending>,
     last_id: RequestId,
 }
 
@@ -155,7 +191,7 @@ impl Task {
         let reason = loop {
             tokio::select! {
                 frame = receive(&self.socket) => match frame {
-                    Ok(Some(json)) => self.dispatch(&json),
+                    Ok(Some(frame)) => self.dispatch(frame),
                     Ok(None) => break "it closed the connection".to_owned(),
                     Err(e) => break e.to_string(),
                 },
@@ -179,7 +215,7 @@ impl Task {
         let id = self.last_id;
         let json = serde_json::to_vec(&Request { id, call: outgoing.call })?;
         let fds: Vec<_> = outgoing.fds.iter().map(AsFd::as_fd).collect();
-        self.pending.insert(id, outgoing.outcome);
+        self.pending.insert(id, outgoing.pending);
         let sent = loop {
             let mut ready = self.socket.writable().await?;
             match ready.try_io(|socket| protocol::send(socket.as_fd(), &json, &fds)) {
@@ -197,8 +233,8 @@ impl Task {
         }
     }
 
-    fn dispatch(&mut self, json: &[u8]) {
-        match serde_json::from_slice(json) {
+    fn dispatch(&mut self, frame: Frame) {
+        match serde_json::from_slice(&frame.json) {
             Ok(FromMonitor::Reply(Reply { id, outcome })) => self.answer(id, outcome),
             Ok(FromMonitor::Event(protocol::Event::Exited(record))) => {
                 let exit = Exit::from(&record);
@@ -207,15 +243,29 @@ impl Task {
             Ok(FromMonitor::Event(protocol::Event::Oom { container_id })) => {
                 self.shared.tell(&Event::Oom { container_id });
             }
+            Ok(FromMonitor::Event(protocol::Event::ExecTerminal { exec_id })) => {
+                self.hand_over(&exec_id, frame.fds);
+            }
             Ok(FromMonitor::Event(protocol::Event::Unknown)) => {}
             Err(error) => warn!(%error, "a frame from the monitor that is not understood"),
+        }
+    }
+
+    /// A terminal that nobody waits for any more is closed, which hangs up its process.
+    fn hand_over(&mut self, exec_id: &str, fds: Vec<OwnedFd>) {
+        let is_its = |pending: &&mut Pending| pending.terminal.as_ref().is_some_and(|(id, _)| id == exec_id);
+        let taker = self.pending.values_mut().find(is_its).and_then(|pending| pending.terminal.take());
+        let (Some((_, taker)), Some(fd)) = (taker, fds.into_iter().next()) else { return };
+        match Terminal::from_fd(fd) {
+            Ok(terminal) => drop(taker.send(terminal)),
+            Err(error) => warn!(exec_id, %error, "an exec's terminal cannot be watched"),
         }
     }
 
     fn answer(&mut self, id: RequestId, outcome: Outcome) {
         if let Some(caller) = self.pending.remove(&id) {
             // The caller may have given up.
-            let _ = caller.send(outcome);
+            let _ = caller.outcome.send(outcome);
         }
     }
 }
@@ -225,11 +275,11 @@ fn too_long(error: &io::Error) -> protocol::Failure {
 }
 
 /// Cancel safe: a frame is either taken whole or left in the socket.
-async fn receive(socket: &AsyncFd<OwnedFd>) -> io::Result<Option<Vec<u8>>> {
+async fn receive(socket: &AsyncFd<OwnedFd>) -> io::Result<Option<Frame>> {
     loop {
         let mut ready = socket.readable().await?;
         match ready.try_io(|socket| protocol::receive(socket.as_fd())) {
-            Ok(frame) => return Ok(frame?.map(|frame| frame.json)),
+            Ok(frame) => return frame,
             Err(_would_block) => {}
         }
     }

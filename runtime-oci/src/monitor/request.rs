@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use linkspan_monitor::protocol::{CreateCall, ExecCall, FailureKind, PauseCall, Text};
 
+use tokio::sync::oneshot;
+
 use crate::Error;
+use crate::terminal::Terminal;
 
 /// A monitor to start.
 #[derive(Clone, Debug)]
@@ -83,17 +86,34 @@ pub struct ExecRequest {
     pub console_socket: Option<PathBuf>,
     /// Then its whole process tree is killed.
     pub timeout: Option<Duration>,
+    /// If our connection to the monitor goes, the process is hung up and then killed with its tree: somebody at a
+    /// keyboard cannot come back to it.
+    pub ends_with_caller: bool,
 }
 
-/// What an exec'd process gets; without `tty` exactly these descriptors.
+/// What an exec'd process gets.
 #[derive(Debug)]
-pub struct ExecStdio {
-    /// None: `/dev/null`.
+pub enum ExecStdio {
+    /// Exactly these descriptors; none: `/dev/null`. The runtime gives pipes to the process's user, so that it can also
+    /// open them by name (`/dev/stdin`).
+    Pipes { stdin: Option<OwnedFd>, stdout: Option<OwnedFd>, stderr: Option<OwnedFd> },
+    /// For a request with `tty`: the terminal's master end comes here as soon as the process runs. Dropped without it
+    /// if the process cannot be started.
+    Terminal(oneshot::Sender<Terminal>),
+}
+
+/// A client's ends of pipes, to be joined with a container's streams.
+#[derive(Debug, Default)]
+pub struct AttachStdio {
+    /// The reading end of the client's input.
     pub stdin: Option<OwnedFd>,
-    pub stdout: OwnedFd,
-    /// None: `/dev/null`; with `tty` it is not used.
+    /// Writing ends, made non-blocking and as wide as 1 MiB.
+    pub stdout: Option<OwnedFd>,
     pub stderr: Option<OwnedFd>,
 }
+
+/// Who gets an exec's terminal, if it has one.
+pub(super) type Taker = Option<oneshot::Sender<Terminal>>;
 
 impl From<PauseSpec> for PauseCall {
     fn from(spec: PauseSpec) -> Self {
@@ -128,7 +148,12 @@ impl From<CreateRequest> for CreateCall {
 }
 
 impl ExecRequest {
-    pub(super) fn into_call(self, stdio: ExecStdio, deadline: Duration) -> (ExecCall, Vec<OwnedFd>) {
+    pub(super) fn into_call(self, stdio: ExecStdio, deadline: Duration) -> (ExecCall, Vec<OwnedFd>, Taker) {
+        let (pipes, terminal) = match stdio {
+            ExecStdio::Pipes { stdin, stdout, stderr } => ([stdin, stdout, stderr], None),
+            ExecStdio::Terminal(terminal) => ([None, None, None], Some(terminal)),
+        };
+        let [has_stdin, has_stdout, has_stderr] = pipes.each_ref().map(Option::is_some);
         let call = ExecCall {
             container_id: self.container_id,
             exec_id: self.exec_id,
@@ -140,12 +165,12 @@ impl ExecRequest {
             console_socket: self.console_socket.map(Text::from),
             timeout_ms: self.timeout.map(milliseconds),
             deadline_ms: milliseconds(deadline),
-            has_stdin: stdio.stdin.is_some(),
-            has_stdout: true,
-            has_stderr: stdio.stderr.is_some(),
+            has_stdin,
+            has_stdout,
+            has_stderr,
+            ends_with_caller: self.ends_with_caller,
         };
-        let fds = stdio.stdin.into_iter().chain([stdio.stdout]).chain(stdio.stderr).collect();
-        (call, fds)
+        (call, pipes.into_iter().flatten().collect(), terminal)
     }
 }
 
@@ -153,7 +178,7 @@ fn texts<T: Into<Text>>(values: Vec<T>) -> Vec<Text> {
     values.into_iter().map(Into::into).collect()
 }
 
-fn milliseconds(duration: Duration) -> u64 {
+pub(super) fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 

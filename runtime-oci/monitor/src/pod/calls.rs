@@ -1,6 +1,7 @@
 //! From a frame to what it asks for.
 
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use linkspan_monitor::protocol::{
     self, Answer, Call, ContainerState, Failure, FailureKind, HelloAnswer, HelloCall, Process, Request,
@@ -73,6 +74,19 @@ impl Pod {
                 Ok(()) => return,
                 Err(failure) => Err(failure),
             },
+            Call::HangUpExec { exec_id, grace_ms } => {
+                self.hang_up_named(&exec_id, Duration::from_millis(grace_ms));
+                Ok(Answer::Done)
+            }
+            Call::Attach(call) => match self.attach(caller, &call, fds) {
+                Ok(()) => return,
+                Err(failure) => Err(failure),
+            },
+            Call::EndStdin { container_id, attach_id } => {
+                self.end_stdin(&container_id, &attach_id);
+                Ok(Answer::Done)
+            }
+            Call::Resize { container_id, columns, rows } => self.resize(&container_id, columns, rows),
             Call::ReopenLog { container_id } => self.reopen_log(&container_id),
             Call::Forget { container_id } => self.forget(&container_id),
             Call::Shutdown => return self.shut_down(caller),
@@ -98,7 +112,7 @@ impl Pod {
         if let Some(before) = self.daemon.replace(caller.connection)
             && before != caller.connection
         {
-            self.connections.remove(&before);
+            self.drop_connection(before);
         }
         let monitor = Process::this()
             .map_err(|e| failure(FailureKind::Io, format!("looking at the monitor itself: {e}")))?;
@@ -109,7 +123,7 @@ impl Pod {
             pause: self.pause.as_ref().map(|pause| pause.process),
             containers: self.containers.values().map(ContainerState::from).collect(),
             exits: self.exits.values().cloned().collect(),
-            execs: self.execs.values().map(|exec| exec.exec_id.clone()).collect(),
+            execs: self.execs.values().filter(|e| e.is_active()).map(|e| e.exec_id.clone()).collect(),
         }))
     }
 
@@ -133,6 +147,7 @@ impl Pod {
                 return Err(failure(FailureKind::AlreadyExists, message));
             }
             let key = *key;
+            self.end_clients(key);
             if let Some(mut container) = self.containers.remove(&key) {
                 container.log.finish(super::now_ns());
             }

@@ -14,6 +14,8 @@ use linkspan_monitor::protocol::{
 };
 use rustix::pipe::{PipeFlags, pipe_with};
 
+use super::attach::Client;
+use super::stdin::Stdin;
 use super::{Caller, Pod};
 use crate::log::Log;
 use crate::note::note;
@@ -32,11 +34,16 @@ pub(super) struct Container {
     pub(super) terminal_peer: Option<OwnedFd>,
     /// The terminal hung up while the container runs; it may be opened again.
     pub(super) terminal_retry: Option<Instant>,
-    /// Held open so that a container that reads its stdin waits instead of seeing its end.
-    pub(super) stdin: Option<OwnedFd>,
+    pub(super) stdin: Stdin,
+    pub(super) clients: Vec<Client>,
+    /// Until then clients may read what an ended container has said.
+    pub(super) last_reads: Option<Instant>,
+    pub(super) poll: Poll,
     pub(super) oom_kills: OomKills,
     pub(super) oom_kills_told: u64,
     has_terminal: bool,
+    /// A terminal's stdin is the terminal itself, once it comes.
+    has_stdin: bool,
     oom_files: Vec<std::path::PathBuf>,
 }
 
@@ -53,12 +60,16 @@ impl Container {
             Phase::Creating { call, .. } => Some(call.deadline),
             Phase::Failing { killing, .. } => Some(killing.next),
             Phase::Running { .. } => self.terminal_retry,
-            Phase::Exited { drained, .. } => *drained,
+            Phase::Exited { drained, .. } => drained.iter().copied().chain(self.last_reads).min(),
         }
     }
 
     pub(super) fn has_exited(&self) -> bool {
         matches!(self.phase, Phase::Exited { .. })
+    }
+
+    pub(super) fn terminal(&self) -> Option<&Watch> {
+        self.streams[0].as_ref().filter(|_| self.has_terminal)
     }
 
     /// Whether the monitor must stay for it.
@@ -145,9 +156,13 @@ impl Pod {
             terminal_peer: None,
             terminal_retry: None,
             stdin: plumbing.stdin,
+            clients: Vec::new(),
+            last_reads: None,
+            poll: self.poll.clone(),
             oom_kills: OomKills::default(),
             oom_kills_told: 0,
             has_terminal: request.tty,
+            has_stdin: request.stdin,
             oom_files: request.oom_files.iter().map(|path| path.as_path().to_path_buf()).collect(),
         };
         self.containers.insert(key, container);
@@ -229,6 +244,7 @@ impl Pod {
                 }
                 Phase::Failing { .. } => self.kill_failed(key, now),
                 Phase::Running { .. } => self.retry_terminal(key),
+                Phase::Exited { drained: None, .. } => self.end_clients(key),
                 Phase::Exited { .. } => self.close_streams(key),
             }
         }
@@ -247,6 +263,11 @@ impl Container {
                 return Err(failure(FailureKind::Runtime, "it sent no terminal".to_owned()));
             };
             self.terminal_peer = sys::open_peer(&terminal).ok();
+            if self.has_stdin {
+                // The end of a client's input means nothing to a terminal: end of file is a character.
+                let fd = terminal.try_clone().map_err(io)?;
+                self.stdin = Stdin::new(fd, false, Source::new(Kind::Stdin, key), poll).map_err(io)?;
+            }
             let source = Source::new(Kind::Stdout, key);
             self.streams[0] = Some(poll.watch_readable(terminal, source).map_err(io)?);
         }
@@ -262,7 +283,7 @@ impl Container {
 /// Our ends of a container's streams.
 struct Plumbing {
     streams: [Option<Watch>; 2],
-    stdin: Option<OwnedFd>,
+    stdin: Stdin,
 }
 
 impl Plumbing {
@@ -270,7 +291,7 @@ impl Plumbing {
     fn new(request: &CreateCall, poll: &Poll, key: Key) -> Result<(Self, RuntimeStdio), Failure> {
         let io = |e: std::io::Error| failure(FailureKind::Io, format!("making pipes: {e}"));
         let mut stdio = RuntimeStdio::default();
-        let mut plumbing = Self { streams: [None, None], stdin: None };
+        let mut plumbing = Self { streams: [None, None], stdin: Stdin::default() };
         if request.tty {
             (stdio.capture, stdio.stdout, stdio.stderr) = capture().map_err(io)?;
             return Ok((plumbing, stdio));
@@ -284,7 +305,9 @@ impl Plumbing {
         (stdio.stdout, stdio.stderr) = (Some(stdout.1), Some(stderr.1));
         if request.stdin {
             let (theirs, ours) = pipe_with(PipeFlags::CLOEXEC).map_err(|e| io(e.into()))?;
-            (stdio.stdin, plumbing.stdin) = (Some(theirs), Some(ours));
+            let source = Source::new(Kind::Stdin, key);
+            plumbing.stdin = Stdin::new(ours, request.stdin_once, source, poll).map_err(io)?;
+            stdio.stdin = Some(theirs);
         }
         Ok((plumbing, stdio))
     }

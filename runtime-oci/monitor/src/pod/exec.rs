@@ -1,21 +1,25 @@
 //! Processes exec'd in containers.
 //!
 //! ```text
-//! Starting ─runtime ends well─▶ Running ─process ends─▶ (drained) ─▶ answered
+//! Starting ─runtime ends well─▶ Running ─process ends─▶ Ended ─▶ answered
 //!    └────────timeout──────────────┴─▶ killing, until the whole tree is dead ─▶ answered
 //! ```
+//!
+//! No byte of an exec passes through here: its process has the daemon's own pipes, or a terminal whose master end is
+//! handed over to the daemon.
 
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use linkspan_monitor::protocol::{Answer, ExecCall, Failure, FailureKind, Process};
+use linkspan_monitor::protocol::{Answer, Event, ExecCall, Failure, FailureKind, FromMonitor, Process};
 
 use super::calls::no_such_container;
-use super::{Caller, Pod, create, output};
+use super::hang_up::HangUp;
+use super::{Caller, Pod, create};
 use crate::note::note;
 use crate::poll::{Key, Kind, Poll, Source, Watch};
-use crate::pump::Pump;
 use crate::runtime_call::{Killing, RuntimeCall, RuntimeSpec, RuntimeStdio, failure, wait_code};
+use crate::sys;
 use crate::tree::{PipeId, Streams, Tree, pipe_id};
 
 const KILLED: i32 = 137;
@@ -23,32 +27,34 @@ const KILLED: i32 = 137;
 pub(super) struct Exec {
     pub(super) exec_id: String,
     container_id: String,
-    caller: Caller,
-    phase: Phase,
+    /// None once answered, while the rest of a tree that was hung up may still live.
+    pub(super) caller: Option<Caller>,
+    pub(super) ends_with_caller: bool,
+    pub(super) phase: Phase,
     timeout: Option<Instant>,
     timed_out: bool,
-    killing: Option<Killing>,
+    pub(super) killing: Option<Killing>,
+    pub(super) hang_up: Option<HangUp>,
     /// Why it never ran; told once what it left is dead.
     refused: Option<Failure>,
     /// Those that the daemon gave it.
     pipes: Vec<PipeId>,
     /// Those, once it runs.
     streams: Option<Streams>,
-    /// With a terminal: what the daemon gave, until the terminal comes.
-    given: Option<(Option<OwnedFd>, Option<OwnedFd>)>,
-    pump: Option<Pump>,
+    has_terminal: bool,
+    /// While the process runs, see [`sys::open_peer`]. It does not keep the hang-up from anybody.
+    terminal_peer: Option<OwnedFd>,
 }
 
-enum Phase {
+pub(super) enum Phase {
     Starting(Box<RuntimeCall>),
     Running {
         process: Process,
         exit: Watch,
     },
-    /// Reaped; its terminal's output, or the rest of its tree, is waited for until the instant.
+    /// Reaped; the rest of its tree may still have to be killed.
     Ended {
         code: i32,
-        until: Instant,
     },
 }
 
@@ -57,10 +63,19 @@ impl Exec {
         let own = match &self.phase {
             _ if self.killing.is_some() => self.killing.as_ref().map(|killing| killing.next),
             Phase::Starting(call) => Some(call.deadline),
-            Phase::Running { .. } => None,
-            Phase::Ended { until, .. } => Some(*until),
+            Phase::Running { .. } | Phase::Ended { .. } => None,
         };
-        own.into_iter().chain(self.timeout.filter(|_| self.killing.is_none())).min()
+        let timeout = self.timeout.filter(|_| self.killing.is_none() && self.is_active());
+        own.into_iter().chain(timeout).chain(self.kill_at()).min()
+    }
+
+    /// Whether somebody waits for its end.
+    pub(super) fn is_active(&self) -> bool {
+        self.caller.is_some()
+    }
+
+    fn kill_at(&self) -> Option<Instant> {
+        self.hang_up.as_ref().filter(|_| self.killing.is_none()).map(|hang_up| hang_up.kill_at)
     }
 
     pub(super) fn runtime_pid(&self) -> Option<i32> {
@@ -76,8 +91,11 @@ impl Exec {
         if let Phase::Starting(call) = &mut self.phase { Some(call) } else { None }
     }
 
-    /// What there is to kill.
-    fn tree(&self) -> Option<Tree> {
+    /// What there is to hang up or to kill.
+    pub(super) fn tree(&mut self) -> Option<Tree> {
+        if let Some(known) = self.hang_up.as_mut().and_then(|hang_up| hang_up.tree.take()) {
+            return Some(known);
+        }
         match &self.phase {
             Phase::Starting(call) => Some(call.tree()),
             Phase::Running { process, .. } => Some(Tree::of(*process).with_streams(self.streams.as_ref())),
@@ -113,9 +131,8 @@ impl Pod {
             stderr: next(request.has_stderr),
             capture: None,
         };
-        let mut for_terminal = None;
         if request.tty {
-            for_terminal = Some((stdio.stdin.take(), stdio.stdout.take()));
+            stdio.stdin = None;
             (stdio.capture, stdio.stdout, stdio.stderr) = create::capture().map_err(io)?;
         }
         let spec = RuntimeSpec {
@@ -132,16 +149,18 @@ impl Pod {
         let exec = Exec {
             exec_id: request.exec_id.clone(),
             container_id: request.container_id.clone(),
-            caller,
+            caller: Some(caller),
+            ends_with_caller: request.ends_with_caller,
             phase: Phase::Starting(Box::new(call)),
             timeout: request.timeout_ms.and_then(|ms| Instant::now().checked_add(Duration::from_millis(ms))),
             timed_out: false,
             killing: None,
+            hang_up: None,
             refused: None,
             pipes,
             streams: None,
-            given: for_terminal,
-            pump: None,
+            has_terminal: request.tty,
+            terminal_peer: None,
         };
         self.execs.insert(key, exec);
         Ok(())
@@ -160,9 +179,24 @@ impl Pod {
         if code != 0 {
             let refused = call.refused(code);
             self.answer_exec(key, Err(refused));
-        } else if let Err(refused) = exec.begin_to_run(&self.poll, key) {
-            exec.refused = Some(refused);
-            self.kill_exec(key);
+            return;
+        }
+        match exec.begin_to_run(&self.poll, key) {
+            Ok(terminal) => self.exec_runs(key, terminal),
+            Err(refused) => {
+                exec.refused = Some(refused);
+                self.kill_exec(key);
+            }
+        }
+    }
+
+    /// If the caller's connection is gone, so is the terminal: its process is hung up by that.
+    fn exec_runs(&mut self, key: Key, terminal: Option<OwnedFd>) {
+        let Some(exec) = self.execs.get_mut(&key) else { return };
+        exec.hang_up_as_due();
+        if let (Some(terminal), Some(caller)) = (terminal, exec.caller) {
+            let event = Event::ExecTerminal { exec_id: exec.exec_id.clone() };
+            self.send(caller.connection, &FromMonitor::Event(event), Some(terminal));
         }
     }
 
@@ -171,22 +205,10 @@ impl Pod {
         let Phase::Running { exit, .. } = &exec.phase else { return };
         let Some(code) = wait_code(exit) else { return };
         self.look_for_orphans = true;
-        exec.phase = Phase::Ended { code, until: Instant::now() + output::DRAIN };
-        let drained = exec.pump.as_mut().is_none_or(Pump::drain);
-        if drained && exec.killing.is_none() {
+        exec.phase = Phase::Ended { code };
+        exec.terminal_peer = None;
+        if exec.killing.is_none() {
             self.answer_exec(key, Ok(code));
-        }
-    }
-
-    pub(super) fn pump(&mut self, key: Key) {
-        let Some(exec) = self.execs.get_mut(&key) else { return };
-        let Some(pump) = &mut exec.pump else { return };
-        pump.turn();
-        if let (Phase::Ended { code, .. }, None) = (&exec.phase, &exec.killing) {
-            let code = *code;
-            if pump.drain() {
-                self.answer_exec(key, Ok(code));
-            }
         }
     }
 
@@ -209,9 +231,11 @@ impl Pod {
         own.map(|(key, _)| *key).collect()
     }
 
-    fn kill_exec(&mut self, key: Key) {
+    pub(super) fn kill_exec(&mut self, key: Key) {
         let Some(exec) = self.execs.get_mut(&key) else { return };
-        if let (None, Some(tree)) = (&exec.killing, exec.tree()) {
+        if exec.killing.is_none()
+            && let Some(tree) = exec.tree()
+        {
             let now = Instant::now();
             exec.killing = Some(Killing::new(tree, now));
             self.kill_on(key, now);
@@ -227,10 +251,10 @@ impl Pod {
                 (killing.pass_after(call, now), Some(KILLED))
             }
             Phase::Running { exit, .. } => (killing.pass(now), wait_code(exit)),
-            Phase::Ended { code, .. } => (killing.pass(now), Some(*code)),
+            Phase::Ended { code } => (killing.pass(now), Some(*code)),
         };
         if let (Phase::Running { .. }, Some(code)) = (&exec.phase, code) {
-            exec.phase = Phase::Ended { code, until: now };
+            exec.phase = Phase::Ended { code };
         }
         self.look_for_orphans = true;
         match code {
@@ -248,12 +272,17 @@ impl Pod {
         let late: Vec<Key> = self.execs.iter().filter(|(_, exec)| late(exec)).map(|(key, _)| *key).collect();
         for key in late {
             let Some(exec) = self.execs.get_mut(&key) else { continue };
+            let is_hung_up = exec.kill_at().is_some_and(|at| at <= now);
             match &mut exec.phase {
                 _ if exec.killing.is_some() => self.kill_on(key, now),
-                Phase::Ended { code, .. } => {
+                Phase::Ended { code } => {
                     let code = *code;
-                    self.answer_exec(key, Ok(code));
+                    self.kill_exec(key);
+                    if self.execs.get(&key).is_some_and(|exec| exec.killing.is_none()) {
+                        self.answer_exec(key, Ok(code));
+                    }
                 }
+                _ if is_hung_up => self.kill_exec(key),
                 _ if exec.timeout.is_some_and(|at| at <= now) => {
                     exec.timed_out = true;
                     self.kill_exec(key);
@@ -268,18 +297,22 @@ impl Pod {
         }
     }
 
+    /// The exec is over, but for those that it left when it was hung up.
     fn answer_exec(&mut self, key: Key, outcome: Result<i32, Failure>) {
-        let Some(mut exec) = self.execs.remove(&key) else { return };
-        if let Some(pump) = &mut exec.pump {
-            pump.drain();
-        }
+        let Some(exec) = self.execs.get_mut(&key) else { return };
         if let Phase::Starting(call) = &exec.phase {
             call.remove_log();
             call.remove_pid_file();
         }
         let timed_out = exec.timed_out;
         let outcome = exec.refused.take().map_or(outcome, Err);
-        self.reply(exec.caller, outcome.map(|code| Answer::ExecEnded { code, timed_out }));
+        let caller = exec.caller.take();
+        if !exec.has_left_others() {
+            self.execs.remove(&key);
+        }
+        if let Some(caller) = caller {
+            self.reply(caller, outcome.map(|code| Answer::ExecEnded { code, timed_out }));
+        }
     }
 }
 
@@ -288,21 +321,24 @@ fn killing_is_over(exec: &Exec, now: Instant) -> bool {
 }
 
 impl Exec {
-    fn begin_to_run(&mut self, poll: &Poll, key: Key) -> Result<(), Failure> {
-        let Phase::Starting(call) = &mut self.phase else { return Ok(()) };
+    /// Returns its terminal, if it has one.
+    fn begin_to_run(&mut self, poll: &Poll, key: Key) -> Result<Option<OwnedFd>, Failure> {
+        let Phase::Starting(call) = &mut self.phase else { return Ok(None) };
         let (process, pidfd) = call.made()?;
         let io = |e: std::io::Error| failure(FailureKind::Io, format!("watching the process: {e}"));
-        if let Some((stdin, stdout)) = self.given.take() {
-            let Some(terminal) = call.take_terminal() else {
+        let mut terminal = None;
+        if self.has_terminal {
+            terminal = call.take_terminal();
+            let Some(terminal) = &terminal else {
                 return Err(failure(FailureKind::Runtime, "it sent no terminal".to_owned()));
             };
-            self.pump = Some(Pump::new(terminal, stdin, stdout, poll, key).map_err(io)?);
+            self.terminal_peer = sys::open_peer(terminal).ok();
         }
         let exit = poll.watch_readable(pidfd.into(), Source::new(Kind::ExecExit, key)).map_err(io)?;
         call.remove_log();
         call.remove_pid_file();
         self.streams = Streams::new(&self.pipes, process);
         self.phase = Phase::Running { process, exit };
-        Ok(())
+        Ok(terminal)
     }
 }

@@ -63,11 +63,12 @@ impl Pod {
         let oom_killed = code == KILLED && container.oom_kills_told > 0;
         container.oom_kills = crate::oom::OomKills::default();
         container.terminal_retry = None;
-        container.stdin = None;
+        container.stdin.close();
         container.phase = Phase::Exited { process, drained: Some(Instant::now() + output::DRAIN) };
         if container.streams.iter().all(Option::is_none) {
             container.close_streams();
         }
+        self.feed_stdin(key);
         self.record(exit_record(container_id.clone(), process, code, at_ns, oom_killed));
         self.kill_execs(&container_id);
     }

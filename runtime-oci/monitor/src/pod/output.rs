@@ -1,4 +1,4 @@
-//! From a container's pipes or terminal to its log.
+//! From a container's pipes or terminal to its log, and to who is attached.
 
 use std::time::{Duration, Instant};
 
@@ -29,6 +29,7 @@ impl Pod {
             }
         }
         self.buffer = buffer;
+        self.settle_clients(key);
     }
 
     /// Reads what is there, bounded.
@@ -47,7 +48,7 @@ impl Pod {
     }
 
     /// A panic may have lost it; a read into nothing would look like the stream's end.
-    fn take_buffer(&mut self) -> Vec<u8> {
+    pub(super) fn take_buffer(&mut self) -> Vec<u8> {
         let mut buffer = std::mem::take(&mut self.buffer);
         buffer.resize(READ_BYTES, 0);
         buffer
@@ -65,6 +66,7 @@ impl Pod {
         if let Some(container) = self.containers.get_mut(&key) {
             container.close_streams();
         }
+        self.settle_clients(key);
     }
 }
 
@@ -83,7 +85,10 @@ impl Container {
                     Phase::Creating { call, .. } | Phase::Failing { call, .. } => {
                         call.hear(&buffer[..length]);
                     }
-                    _ => self.log.write(stream, now_ns(), &buffer[..length]),
+                    _ => {
+                        self.log.write(stream, now_ns(), &buffer[..length]);
+                        self.tell_clients(stream, &buffer[..length]);
+                    }
                 }
                 true
             }
@@ -109,5 +114,6 @@ impl Container {
         if let Phase::Exited { drained, .. } = &mut self.phase {
             *drained = None;
         }
+        self.await_last_reads();
     }
 }

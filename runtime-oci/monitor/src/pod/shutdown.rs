@@ -38,6 +38,9 @@ impl Pod {
         self.look_for_orphans = true;
         // Exits are still recorded and told as ever; those of this moment come in the next turn.
         if is_dead && self.is_idle() && !tree::has_children() {
+            for key in self.containers.keys().copied().collect::<Vec<_>>() {
+                self.end_clients(key);
+            }
             self.reply(caller, Ok(Answer::Done));
             self.done = true;
         } else if has_given_up {

@@ -29,7 +29,26 @@ pub enum Call {
     /// Runs the runtime's `exec --detach`. Answer: [`Answer::ExecEnded`], when the process has ended.
     ///
     /// File descriptors, in this order: stdin, stdout, stderr, those of them that [`ExecCall`] says are passed.
+    /// With a terminal none is passed; its master end comes with [`Event::ExecTerminal`].
     Exec(ExecCall),
+    /// Hangs up an exec'd process and all that it has started, and later kills what is left of them. Answer:
+    /// [`Answer::Done`], at once, also if unknown; the exec's own answer tells its end.
+    HangUpExec {
+        exec_id: String,
+        /// From the hang-up to the kill.
+        grace_ms: u64,
+    },
+    /// Joins a container's streams, output from now on. Answer: [`Answer::Done`], when the output has ended and was
+    /// delivered, or nobody holds the other ends of the descriptors any more.
+    ///
+    /// File descriptors, in this order: stdin, stdout, stderr, those of them that [`AttachCall`] says are passed; ends
+    /// of pipes.
+    Attach(AttachCall),
+    /// An attached client's input is complete once its pipe is empty; then the container's stdin is closed, if it was
+    /// created with `stdin_once`. Answer: [`Answer::Done`], at once, also if unknown.
+    EndStdin { container_id: String, attach_id: String },
+    /// Sets the window size of the container's terminal. Answer: [`Answer::Done`].
+    Resize { container_id: String, columns: u16, rows: u16 },
     /// Opens the container's log file anew, after a rotation. Answer: [`Answer::Done`], once the new file is there.
     ReopenLog { container_id: String },
     /// The container was removed: its exit record and open files go. Answer: [`Answer::Done`], also if unknown.
@@ -97,6 +116,19 @@ pub struct ExecCall {
     pub timeout_ms: Option<u64>,
     /// For the runtime, until the process runs.
     pub deadline_ms: u64,
+    pub has_stdin: bool,
+    pub has_stdout: bool,
+    pub has_stderr: bool,
+    /// If the connection that asked for it goes, it is hung up and then killed.
+    #[serde(default)]
+    pub ends_with_caller: bool,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct AttachCall {
+    pub container_id: String,
+    /// Unique in the pod while it lasts.
+    pub attach_id: String,
     pub has_stdin: bool,
     pub has_stdout: bool,
     pub has_stderr: bool,
@@ -204,6 +236,9 @@ pub enum Event {
     Exited(ExitRecord),
     /// The kernel killed a process of the container for lack of memory.
     Oom { container_id: String },
+    /// An exec's process runs, with a terminal: its master end is the one descriptor of this frame. Closing it hangs up
+    /// the process.
+    ExecTerminal { exec_id: String },
     /// A newer monitor's event.
     #[serde(other)]
     Unknown,

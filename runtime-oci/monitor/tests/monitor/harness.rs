@@ -35,6 +35,8 @@ pub(crate) struct Daemon {
     child: Child,
     last_id: RequestId,
     events: VecDeque<Event>,
+    /// Exec's terminals that came, with the exec's ID.
+    terminals: Vec<(String, OwnedFd)>,
     replies: Vec<protocol::Reply>,
     ended: bool,
 }
@@ -57,6 +59,7 @@ impl Daemon {
             child,
             last_id: 0,
             events: VecDeque::new(),
+            terminals: Vec::new(),
             replies: Vec::new(),
             ended: false,
         };
@@ -101,6 +104,10 @@ impl Daemon {
                 Ok(Some(frame)) => {
                     match serde_json::from_slice(&frame.json).expect("a message") {
                         FromMonitor::Reply(reply) => self.replies.push(reply),
+                        FromMonitor::Event(Event::ExecTerminal { exec_id }) => {
+                            let fd = frame.fds.into_iter().next().expect("a terminal");
+                            self.terminals.push((exec_id, fd));
+                        }
                         FromMonitor::Event(event) => self.events.push_back(event),
                     }
                     return true;
@@ -156,6 +163,7 @@ impl Daemon {
     pub(crate) fn disconnect(&mut self) {
         self.socket = protocol::pair().expect("pair").0;
         self.events.clear();
+        self.terminals.clear();
         self.replies.clear();
     }
 
@@ -172,6 +180,18 @@ impl Daemon {
             assert!(self.receive(), "the monitor closed the connection");
         }
         self.events.pop_front().expect("one")
+    }
+
+    /// Waits for an exec's terminal. Reading it blocks.
+    pub(crate) fn terminal_of(&mut self, exec_id: &str) -> fs::File {
+        loop {
+            if let Some(index) = self.terminals.iter().position(|(id, _)| id == exec_id) {
+                let (_, fd) = self.terminals.swap_remove(index);
+                rustix::io::ioctl_fionbio(&fd, false).expect("blocking");
+                return fd.into();
+            }
+            assert!(self.receive(), "the monitor closed the connection");
+        }
     }
 
     pub(crate) fn exit_of(&mut self, id: &str) -> ExitRecord {

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -269,21 +268,44 @@ fn an_exec_past_its_timeout_dies_whole_and_the_container_stays() {
     assert!(process.is_alive());
 }
 
+/// What came until nobody held the other end any more.
+fn read_terminal(mut terminal: fs::File) -> String {
+    let (mut text, mut chunk) = (Vec::new(), [0; 4096]);
+    while let Ok(length) = terminal.read(&mut chunk) {
+        text.extend_from_slice(&chunk[..length]);
+    }
+    String::from_utf8(text).expect("UTF-8")
+}
+
 #[test]
-fn a_terminal_exec_is_pumped_both_ways() {
+fn an_execs_terminal_is_handed_over_and_loses_nothing() {
     let Some(mut node) = Node::new() else { return };
     node.run("a", "exec sleep 1000", unchanged);
-    let (stdin, mut input) = std::io::pipe().expect("pipe");
-    let (output, stdout) = std::io::pipe().expect("pipe");
-    let script = "test -t 0 && echo terminal; read -r word; echo got $word; dd if=/dev/zero bs=1000 count=500 2>/dev/null";
-    let call = ExecCall { has_stdin: true, ..node.exec_call("a", "e", script, true) };
-    let id = node.daemon.send(Call::Exec(call), &[stdin.as_fd(), stdout.as_fd()]);
-    drop((stdin, stdout));
-    input.write_all(b"word\n").expect("write");
-    let text = read_all(fs::File::from(OwnedFd::from(output)));
-    assert_eq!(node.daemon.answer(id), Ok(Answer::ExecEnded { code: 0, timed_out: false }));
+    let script = "test -t 0 && echo terminal; read -r word; echo got $word; dd if=/dev/zero bs=1000 count=500 2>/dev/null; exit 5";
+    let call = ExecCall { has_stdout: false, ..node.exec_call("a", "e", script, true) };
+    let id = node.daemon.send(Call::Exec(call), &[]);
+    let mut terminal = node.daemon.terminal_of("e");
+    assert!(!node.daemon.has_answer(id), "it comes as soon as the process runs");
+    terminal.write_all(b"word\n").expect("write");
+    let text = read_terminal(terminal);
     assert!(text.contains("terminal\r\n") && text.contains("got word\r\n"), "{} bytes", text.len());
     assert_eq!(text.matches('\0').count(), 500_000);
+    assert_eq!(node.daemon.answer(id), Ok(Answer::ExecEnded { code: 5, timed_out: false }));
+}
+
+#[test]
+fn closing_an_execs_terminal_hangs_up_its_process() {
+    let Some(mut node) = Node::new() else { return };
+    node.run("a", "exec sleep 1000", unchanged);
+    let script = "trap 'echo hung up > /tmp/word; exit 4' HUP; echo on; while true; do read -r x; done";
+    let call = ExecCall { has_stdout: false, ..node.exec_call("a", "e", script, true) };
+    let id = node.daemon.send(Call::Exec(call), &[]);
+    let mut terminal = node.daemon.terminal_of("e");
+    terminal.read_exact(&mut [0; 2]).expect("it runs");
+    drop(terminal);
+    assert_eq!(node.daemon.answer(id), Ok(Answer::ExecEnded { code: 4, timed_out: false }));
+    let word = fs::read_to_string(node.bundle("a").join("rootfs/tmp/word")).expect("word");
+    assert_eq!(word, "hung up\n");
 }
 
 #[test]

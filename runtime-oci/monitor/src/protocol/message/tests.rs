@@ -29,6 +29,10 @@ fn every_message_survives_the_wire() {
         Call::StartPause(PauseCall { network: Some("/n".into()), ..PauseCall::default() }),
         Call::Create(CreateCall { container_id: "c".into(), ..CreateCall::default() }),
         Call::Exec(ExecCall { timeout_ms: Some(5), ..ExecCall::default() }),
+        Call::HangUpExec { exec_id: "e".into(), grace_ms: 1 },
+        Call::Attach(AttachCall { attach_id: "a".into(), has_stdout: true, ..AttachCall::default() }),
+        Call::EndStdin { container_id: "c".into(), attach_id: "a".into() },
+        Call::Resize { container_id: "c".into(), columns: u16::MAX, rows: 1 },
         Call::ReopenLog { container_id: "c".into() },
         Call::Forget { container_id: "c".into() },
         Call::Shutdown,
@@ -61,6 +65,7 @@ fn every_message_survives_the_wire() {
     check(&FromMonitor::Reply(Reply { id: 1, outcome: Outcome::Err(failure) }));
     check(&FromMonitor::Event(Event::Exited(exit)));
     check(&FromMonitor::Event(Event::Oom { container_id: "c".into() }));
+    check(&FromMonitor::Event(Event::ExecTerminal { exec_id: "e".into() }));
 }
 
 #[test]
