@@ -58,3 +58,7 @@ cluster-restarts *args:
 cluster-rollout *args:
     cargo build --release -p linkspan-daemon -p linkspan-monitor
     contrib/stages/k8s-rollout {{args}}
+
+# A thousand exec sessions, a thousand forwarded connections, hundreds of attaches, and what they leave; needs root.
+stress-streaming *args:
+    contrib/stages/stress --full {{args}}

@@ -1,13 +1,14 @@
-//! A client of streaming URLs: the RPCs that give them, the upgrade by hand, and the channels of a WebSocket.
-//!
-//! By hand, so that tests can also say what no well-bred client says. SPDY is left to crictl.
+//! A client of streaming URLs: the RPCs that give them, the upgrade by hand, the channels of a WebSocket, and a little
+//! SPDY. By hand, so that tests can also say what no well-bred client says.
 
 mod channels;
 mod forwarding;
+mod spdy;
 mod upgrade;
 
 pub use channels::{Channels, Ended, ReceivingChannels, SendingChannels, channel};
 pub use forwarding::Forwarding;
+pub use spdy::{Frame, Spdy};
 pub use upgrade::{Answer, Url, ask, upgrade};
 
 use linkspan_cri_api::v1;

@@ -1,0 +1,112 @@
+//! What the daemon and its monitors hold, from `/proc`.
+
+use std::fmt;
+use std::fs;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+use anyhow::{Result, ensure};
+
+use crate::pods::Pods;
+
+/// Of one process, or of several together.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Held {
+    descriptors: usize,
+    threads: usize,
+    pss_kib: u64,
+}
+
+/// Everything that a session might leave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Counts {
+    daemon: Held,
+    monitors: Held,
+    /// Below the node's folder: daemon, monitors, runtimes.
+    processes: usize,
+    /// In the pod's containers.
+    in_containers: usize,
+    /// As the daemon's metrics count them.
+    open_sessions: usize,
+}
+
+impl Counts {
+    /// `metrics` is the address of the daemon's, if they are to be looked at.
+    pub(crate) async fn take(
+        socket: &Path,
+        prefix: &Path,
+        metrics: Option<&str>,
+        pods: &Pods,
+    ) -> Result<Counts> {
+        // Before the daemon is looked at, since asking for it is work, too.
+        let in_containers = pods.processes().await?;
+        let stream = UnixStream::connect(socket)?;
+        let daemon = rustix::net::sockopt::socket_peercred(&stream)?.pid.as_raw_nonzero().get();
+        drop(stream);
+        let mut monitors = Held::default();
+        let processes = linkspan_tests::leftovers::processes(prefix, &[]);
+        for process in &processes {
+            let Some((pid, command)) = process.split_once(": ") else { continue };
+            if command.contains("linkspan-monitor") || command.contains("containerd-shim") {
+                monitors.add(&held(pid.parse()?));
+            }
+        }
+        let open_sessions = match metrics {
+            Some(address) => open_sessions(address).await?,
+            None => 0,
+        };
+        let (daemon, processes) = (held(daemon), processes.len());
+        Ok(Counts { daemon, monitors, processes, in_containers, open_sessions })
+    }
+
+    /// Descriptors, threads and processes as before, memory within a tenth.
+    pub(crate) fn compare(&self, before: &Counts) -> Result<()> {
+        let more_than = |name: &str, now: &Held, then: &Held| {
+            ensure!(now.descriptors <= then.descriptors, "{name}: {} descriptors", now.descriptors);
+            ensure!(now.threads <= then.threads, "{name}: {} threads", now.threads);
+            ensure!(now.pss_kib * 10 <= then.pss_kib * 11, "{name}: {} KiB", now.pss_kib);
+            Ok(())
+        };
+        ensure!(self.processes <= before.processes, "{} processes", self.processes);
+        ensure!(self.in_containers <= before.in_containers, "{} in containers", self.in_containers);
+        ensure!(self.open_sessions == 0, "{} sessions are open", self.open_sessions);
+        more_than("daemon", &self.daemon, &before.daemon)?;
+        more_than("monitors", &self.monitors, &before.monitors)
+    }
+}
+
+impl Held {
+    fn add(&mut self, other: &Held) {
+        self.descriptors += other.descriptors;
+        self.threads += other.threads;
+        self.pss_kib += other.pss_kib;
+    }
+}
+
+async fn open_sessions(metrics: &str) -> Result<usize> {
+    let text = String::from_utf8(linkspan_tests::http::download(metrics, "/metrics").await?)?;
+    let lines = text.lines().filter(|line| line.contains("streaming_sessions{"));
+    lines.map(|line| Ok(line.rsplit(' ').next().unwrap_or_default().parse::<usize>()?)).sum()
+}
+
+fn held(pid: i32) -> Held {
+    let entries = |folder: &str| fs::read_dir(format!("/proc/{pid}/{folder}")).map_or(0, Iterator::count);
+    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
+    let pss = rollup.lines().find_map(|line| line.strip_prefix("Pss:"));
+    Held {
+        descriptors: entries("fd"),
+        threads: entries("task"),
+        pss_kib: pss.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0),
+    }
+}
+
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (name, held) in [("daemon", &self.daemon), ("monitors", &self.monitors)] {
+            let Held { descriptors, threads, pss_kib } = held;
+            write!(f, "{name}: {descriptors} descriptors, {threads} threads, {pss_kib} KiB; ")?;
+        }
+        write!(f, "{} processes, {} in containers, ", self.processes, self.in_containers)?;
+        write!(f, "{} open sessions", self.open_sessions)
+    }
+}
