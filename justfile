@@ -54,6 +54,16 @@ cluster-restarts *args:
     cargo build -p linkspan-daemon -p linkspan-monitor
     contrib/stages/k8s-restarts {{args}}
 
+# Kubelet and daemon killed together, the API server away, the network's configuration gone and back.
+cluster-outages *args:
+    cargo build -p linkspan-daemon -p linkspan-monitor
+    contrib/stages/k8s-outages {{args}}
+
+# A person's way with kubectl: exec, attach, port-forward, cp, logs through a rotation, debug, figures.
+cluster-kubectl *args:
+    cargo build -p linkspan-daemon -p linkspan-monitor
+    contrib/stages/k8s-kubectl {{args}}
+
 # How long a Deployment of 20 pods takes to roll out, on Linkspan and on containerd.
 cluster-rollout *args:
     cargo build --release -p linkspan-daemon -p linkspan-monitor

@@ -11,7 +11,9 @@ kubelet_start() {
         --hostname-override "$NODE_NAME" --node-ip "$NODE_ADDRESS"
 }
 
+# KUBELET_GATES, if set, has feature gates of its own: NAME=true,…
 kubelet_config() {
+    local gates=${KUBELET_GATES:-}
     cat <<YAML
 apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
@@ -28,6 +30,7 @@ resolvConf: $CLUSTER/etc/resolv.conf
 podLogsDir: $CLUSTER/pod-logs
 volumePluginDir: $CLUSTER/kubelet/volume-plugins
 serializeImagePulls: false
+registryPullQPS: 0
 # A node inside a host: groups below one of its own, on cgroup v1 too, with swap, without taking the host's disk for its own.
 cgroupDriver: cgroupfs
 cgroupRoot: $NODE_CGROUP
@@ -35,7 +38,7 @@ enforceNodeAllocatable: [ pods ]
 failCgroupV1: false
 failSwapOn: false
 oomScoreAdj: 0
-featureGates: { ${KUBELET_GATES//=/: } }
+featureGates: { ${gates//=/: } }
 evictionHard: {}
 imageGCHighThresholdPercent: 100
 YAML

@@ -25,7 +25,7 @@ stage_cleanup() {
     set +e
     if [[ $status != 0 && -d $CLUSTER/logs ]]; then
         [[ -z ${LINKSPAN_RESULTS:-} ]] || cp -r "$CLUSTER/logs" "$LINKSPAN_RESULTS/${0##*/}-logs"
-        tail -n 40 "$CLUSTER/logs/$RUNTIME.log" >&2
+        grep -E ' (WARN|ERROR) |panicked' "$CLUSTER/logs/$RUNTIME.log" | tail -n 20 >&2
     fi
     if [[ $status != 0 && -n ${LINKSPAN_KEEP:-} ]]; then say "kept: $CLUSTER"; else node_remove; rm -rf "$CLUSTER"; fi
     exit "$status"
