@@ -24,8 +24,6 @@ mod metrics;
 mod readiness;
 mod runtime_service;
 pub mod serve;
-#[allow(dead_code)] // The RPCs that use it come with the first protocol.
-mod streaming;
 mod sys;
 mod unimplemented;
 mod wire;

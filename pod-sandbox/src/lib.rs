@@ -39,5 +39,4 @@ mod validate;
 pub use error::{Error, Refusal};
 pub use events::{Event, EventKind};
 pub use linkspan_runtime_oci::ExecOutput;
-pub use model::StreamSet;
 pub use pods::{Parts, Pods};

@@ -12,7 +12,6 @@ mod security;
 mod signal;
 mod stats;
 mod status;
-mod streams;
 #[cfg(test)]
 mod tests;
 
@@ -33,7 +32,6 @@ pub use stats::{ContainerAttributes, ContainerStats, SandboxAttributes, SandboxS
 pub use status::{
     ContainerState, ContainerStatus, ContainerUser, HandlerStatus, SandboxState, SandboxStatus,
 };
-pub use streams::StreamSet;
 
 pub use crate::network::{DnsConfig, PortMapping, Protocol};
 
