@@ -1,4 +1,4 @@
-//! Bytes through `crictl exec`, in, out and both ways at once, as fast as they go; each byte is compared.
+//! Bytes through `crictl exec`, in, out and both ways at once, as fast as they go; what comes back is compared.
 
 use std::process::Stdio;
 use std::time::Instant;

@@ -22,7 +22,7 @@ const CONSOLE_SOCKET: &str = "console.sock";
 impl Pods {
     /// Runs a command in a created or running container and returns its output (CRI api.proto, ExecSync). Stdout and
     /// stderr are one stream if the container has a terminal. Dropping the future lets the command run on, until
-    /// `timeout` at most.
+    /// `timeout` at most; on a terminal it is hung up.
     ///
     /// # Errors
     /// [`Error::NoSuchContainer`], [`Error::Ambiguous`]; [`Error::NotRunning`]; [`Error::Refused`] while it is being

@@ -60,8 +60,8 @@ const KINDS: [Kind; 17] = [
     Kind::PauseExit,
 ];
 
-/// Names a container, an exec, an attached client or a connection within the process; never reused, so an event that comes late finds
-/// nobody instead of somebody else.
+/// Names a container, an exec, an attached client or a connection within the process; never reused, so an event that
+/// comes late finds nobody instead of somebody else.
 pub(crate) type Key = u64;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

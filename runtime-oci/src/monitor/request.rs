@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use linkspan_monitor::protocol::{CreateCall, ExecCall, FailureKind, PauseCall, Text};
-
 use tokio::sync::oneshot;
 
 use crate::Error;

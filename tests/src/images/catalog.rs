@@ -46,16 +46,19 @@ pub fn shell(config: Value) -> Value {
 }
 
 fn programs(storage: &Storage, from: &Ingredients, busybox: &Layer) -> io::Result<Vec<Image>> {
-    let pause =
-        Layer::of(storage, Compression::Gzip, &[Entry::copy("pause", 0o755, from.programs.join("pause"))])?;
-    let config = json!({ "Env": [PATH], "Entrypoint": ["/pause"], "User": "65535:65535" });
     Ok(vec![
-        Image::new("pause", "3.9", vec![pause.clone()], config.clone())
-            .tags(&["3.9", "3.10"])
-            .form(Form::DockerList),
-        Image::new("pause", "3.10.1", vec![pause], config).form(Form::OciIndex),
+        pause(storage, from, "3.9")?.tags(&["3.9", "3.10"]).form(Form::DockerList),
+        pause(storage, from, "3.10.1")?.form(Form::OciIndex),
         nonewprivs(storage, from, busybox)?,
     ])
+}
+
+/// The holder of a pod's namespaces, for runtimes that pull one.
+pub fn pause(storage: &Storage, from: &Ingredients, version: &'static str) -> io::Result<Image> {
+    let program = [Entry::copy("pause", 0o755, from.programs.join("pause"))];
+    let layers = vec![Layer::of(storage, Compression::Gzip, &program)?];
+    let config = json!({ "Env": [PATH], "Entrypoint": ["/pause"], "User": "65535:65535" });
+    Ok(Image::new("pause", version, layers, config))
 }
 
 /// Its program is set-user-ID root.

@@ -30,14 +30,7 @@ pub fn build(storage: &Storage, from: &Ingredients, programs: &Programs) -> io::
     let busybox = base::busybox(storage, &from.busybox)?;
     let network = Layer::of(storage, Compression::Gzip, &base::tree(&programs.network)?)?;
     let coredns = layer(storage, vec![Entry::copy("coredns", 0o755, programs.coredns.join("coredns"))])?;
-    let pause = layer(storage, vec![Entry::copy("pause", 0o755, from.programs.join("pause"))])?;
-    let pause = Image::new(
-        "pause",
-        "3.10.2",
-        vec![pause],
-        json!({ "Env": [PATH], "Entrypoint": ["/pause"], "User": "65535:65535" }),
-    )
-    .tags(&["3.10.2", "3.10.1", "3.10"]);
+    let pause = catalog::pause(storage, from, "3.10.2")?.tags(&["3.10.2", "3.10.1", "3.10"]);
     let mut agnhost = agnhost(&programs.kubernetes);
     agnhost.extend(registry(storage, &pause.publish(storage)?)?);
     let agnhost = vec![busybox.clone(), network.clone(), coredns.clone(), layer(storage, agnhost)?];

@@ -10,8 +10,7 @@ use std::time::{Duration, Instant};
 use linkspan_monitor::protocol::{Answer, AttachCall, Failure, FailureKind};
 use rustix::termios::{Winsize, tcsetwinsize};
 
-use super::calls::no_such_container;
-use super::create::{Container, Phase};
+use super::create::Container;
 use super::stdin::Inlet;
 use super::{Caller, Pod};
 use crate::log::Stream;
@@ -46,13 +45,14 @@ impl Pod {
             return Err(failure(FailureKind::Io, message));
         }
         let key = self.new_key();
+        let poll = self.poll.clone();
         let (container_key, container) = self.running(&call.container_id)?;
         if container.clients.iter().any(|client| client.attach_id == call.attach_id) {
             let message = format!("client {} is attached", call.attach_id);
             return Err(failure(FailureKind::AlreadyExists, message));
         }
         let client = container
-            .client(key, caller, call, fds)
+            .client(key, caller, call, fds, &poll)
             .map_err(|e| failure(FailureKind::Io, format!("watching a client's pipe: {e}")))?;
         container.clients.push(client);
         self.settle_clients(container_key);
@@ -81,17 +81,6 @@ impl Pod {
         tcsetwinsize(terminal, size)
             .map_err(|e| failure(FailureKind::Io, format!("resizing the terminal of {container_id}: {e}")))?;
         Ok(Answer::Done)
-    }
-
-    fn running(&mut self, container_id: &str) -> Result<(Key, &mut Container), Failure> {
-        let found = self.containers.iter_mut().find(|(_, c)| c.container_id == container_id);
-        match found {
-            None => Err(no_such_container(container_id)),
-            Some((_, container)) if !matches!(container.phase, Phase::Running { .. }) => {
-                Err(failure(FailureKind::NotRunning, format!("container {container_id} is not running")))
-            }
-            Some((key, container)) => Ok((*key, container)),
-        }
     }
 
     pub(super) fn read_client(&mut self, client: Key) {
@@ -145,16 +134,16 @@ impl Pod {
 
 impl Container {
     fn client(
-        &mut self,
+        &self,
         key: Key,
         caller: Caller,
         call: &AttachCall,
         fds: Vec<OwnedFd>,
+        poll: &Poll,
     ) -> std::io::Result<Client> {
         let mut given = fds.into_iter();
         let mut next = |is_passed: bool| if is_passed { given.next() } else { None };
         let (stdin, stdout, stderr) = (next(call.has_stdin), next(call.has_stdout), next(call.has_stderr));
-        let poll: &Poll = &self.poll;
         let inlet = |fd| Inlet::new(fd, Source::new(Kind::ClientStdin, key), poll);
         let outlet = |fd, kind| Outlet::new(fd, Source::new(kind, key), poll);
         Ok(Client {

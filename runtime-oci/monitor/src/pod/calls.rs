@@ -9,6 +9,7 @@ use linkspan_monitor::protocol::{
 };
 use serde::Deserialize;
 
+use super::create::{Container, Phase};
 use super::{Caller, Pod};
 use crate::note::note;
 use crate::poll::Key;
@@ -125,6 +126,17 @@ impl Pod {
             exits: self.exits.values().cloned().collect(),
             execs: self.execs.values().filter(|e| e.is_active()).map(|e| e.exec_id.clone()).collect(),
         }))
+    }
+
+    pub(super) fn running(&mut self, container_id: &str) -> Result<(Key, &mut Container), Failure> {
+        let found = self.containers.iter_mut().find(|(_, c)| c.container_id == container_id);
+        match found {
+            None => Err(no_such_container(container_id)),
+            Some((_, container)) if !matches!(container.phase, Phase::Running { .. }) => {
+                Err(failure(FailureKind::NotRunning, format!("container {container_id} is not running")))
+            }
+            Some((key, container)) => Ok((*key, container)),
+        }
     }
 
     fn reopen_log(&mut self, container_id: &str) -> Result<Answer, Failure> {

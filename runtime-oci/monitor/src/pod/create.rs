@@ -38,7 +38,6 @@ pub(super) struct Container {
     pub(super) clients: Vec<Client>,
     /// Until then clients may read what an ended container has said.
     pub(super) last_reads: Option<Instant>,
-    pub(super) poll: Poll,
     pub(super) oom_kills: OomKills,
     pub(super) oom_kills_told: u64,
     has_terminal: bool,
@@ -158,7 +157,6 @@ impl Pod {
             stdin: plumbing.stdin,
             clients: Vec::new(),
             last_reads: None,
-            poll: self.poll.clone(),
             oom_kills: OomKills::default(),
             oom_kills_told: 0,
             has_terminal: request.tty,

@@ -13,7 +13,6 @@ use std::time::{Duration, Instant};
 
 use linkspan_monitor::protocol::{Answer, Event, ExecCall, Failure, FailureKind, FromMonitor, Process};
 
-use super::calls::no_such_container;
 use super::hang_up::HangUp;
 use super::{Caller, Pod, create};
 use crate::note::note;
@@ -112,15 +111,7 @@ impl Pod {
         request: &ExecCall,
         fds: Vec<OwnedFd>,
     ) -> Result<(), Failure> {
-        let container = self.containers.values().find(|c| c.container_id == request.container_id);
-        match container {
-            None => return Err(no_such_container(&request.container_id)),
-            Some(container) if !matches!(container.phase, create::Phase::Running { .. }) => {
-                let message = format!("container {} is not running", request.container_id);
-                return Err(failure(FailureKind::NotRunning, message));
-            }
-            Some(_) => {}
-        }
+        self.running(&request.container_id)?;
         let io = |e: std::io::Error| failure(FailureKind::Io, format!("making a pipe: {e}"));
         let pipes = fds.iter().filter_map(pipe_id).collect();
         let mut given = fds.into_iter();

@@ -114,6 +114,13 @@ impl Node {
         process
     }
 
+    /// Runs `script` on a terminal, which is there when this returns.
+    fn exec_on_terminal(&mut self, id: &str, exec_id: &str, script: &str) -> (u64, fs::File) {
+        let call = ExecCall { has_stdout: false, ..self.exec_call(id, exec_id, script, true) };
+        let request = self.daemon.send(Call::Exec(call), &[]);
+        (request, self.daemon.terminal_of(exec_id))
+    }
+
     fn exec_call(&self, id: &str, exec_id: &str, script: &str, tty: bool) -> ExecCall {
         let bundle = self.bundle(id);
         let process = json!({
@@ -282,9 +289,7 @@ fn an_execs_terminal_is_handed_over_and_loses_nothing() {
     let Some(mut node) = Node::new() else { return };
     node.run("a", "exec sleep 1000", unchanged);
     let script = "test -t 0 && echo terminal; read -r word; echo got $word; dd if=/dev/zero bs=1000 count=500 2>/dev/null; exit 5";
-    let call = ExecCall { has_stdout: false, ..node.exec_call("a", "e", script, true) };
-    let id = node.daemon.send(Call::Exec(call), &[]);
-    let mut terminal = node.daemon.terminal_of("e");
+    let (id, mut terminal) = node.exec_on_terminal("a", "e", script);
     assert!(!node.daemon.has_answer(id), "it comes as soon as the process runs");
     terminal.write_all(b"word\n").expect("write");
     let text = read_terminal(terminal);
@@ -298,9 +303,7 @@ fn closing_an_execs_terminal_hangs_up_its_process() {
     let Some(mut node) = Node::new() else { return };
     node.run("a", "exec sleep 1000", unchanged);
     let script = "trap 'echo hung up > /tmp/word; exit 4' HUP; echo on; while true; do read -r x; done";
-    let call = ExecCall { has_stdout: false, ..node.exec_call("a", "e", script, true) };
-    let id = node.daemon.send(Call::Exec(call), &[]);
-    let mut terminal = node.daemon.terminal_of("e");
+    let (id, mut terminal) = node.exec_on_terminal("a", "e", script);
     terminal.read_exact(&mut [0; 2]).expect("it runs");
     drop(terminal);
     assert_eq!(node.daemon.answer(id), Ok(Answer::ExecEnded { code: 4, timed_out: false }));
