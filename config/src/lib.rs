@@ -5,6 +5,7 @@
 //!
 //! Must never know: who uses the options.
 
+mod agreement;
 mod define;
 mod error;
 mod file;
@@ -18,7 +19,9 @@ mod value;
 pub use define::Definition;
 pub use error::Error;
 pub use load::{Loaded, Origin, Sources, load};
-pub use options::{Cgroup, Config, Container, Grpc, Image, Log, Metrics, Network, Runtime, definitions};
+pub use options::{
+    Cgroup, Config, Container, Grpc, Image, Log, Metrics, Network, Runtime, Streaming, definitions,
+};
 pub use place::Place;
 pub use print::{sample, show};
-pub use value::{CgroupDriver, Handler, LogFormat, SandboxKind};
+pub use value::{CgroupDriver, Handler, LogFormat, SandboxKind, TlsVersion};

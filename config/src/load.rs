@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use toml::Value;
 
+use crate::agreement;
 use crate::error::Error;
 use crate::file;
 use crate::options::{Config, definitions};
@@ -82,13 +83,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, Error> {
     merged.host_runtimes(|path| path.is_file());
     merged.host_monitor(std::env::current_exe().ok().as_deref());
     let config = Config::from_values(&merged.values).map_err(Error::Inconsistent)?;
-    if !config.runtime.handlers.is_empty() && !config.runtime.handlers.contains_key(&config.runtime.default) {
-        let known = config.runtime.handlers.keys().cloned().collect::<Vec<_>>().join(", ");
-        let default = &config.runtime.default;
-        return Err(Error::Inconsistent(format!(
-            "runtime.default: `{default}` is none of the handlers ({known})"
-        )));
-    }
+    agreement::check(&config).map_err(Error::Inconsistent)?;
     Ok(Loaded { config, origins: merged.origins, values: merged.values, files })
 }
 

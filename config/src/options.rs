@@ -3,14 +3,14 @@
 //! To add one, add its lines here; files, environment, flags, the sample and `config show` follow.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use toml::Value;
 
 use crate::define::{Definition, definition, options};
-use crate::value::{CgroupDriver, Handler, LogFormat, OptionValue, check};
+use crate::value::{CgroupDriver, Handler, LogFormat, OptionValue, TlsVersion, check};
 
 options! {
     Config {
@@ -112,6 +112,25 @@ options! {
         /// Output of one ExecSync, stdout and stderr together, in bytes; the rest is dropped. The default leaves room
         /// for the answer's own fields in a message of 16 MiB, the most that a kubelet takes.
         max_exec_sync_bytes: usize = |_| 16 * 1024 * 1024 - 1024, check::at_least::<1>;
+    }
+
+    /// The server that exec, attach and port-forward are streamed over. An RPC answers a URL on it that can be opened once.
+    [streaming] Streaming {
+        /// IP address to listen on; it stands in the URLs. `0.0.0.0` or `::` listens on all, and the URLs then name
+        /// the loopback address, which is where the kubelet is.
+        address: IpAddr = |_| Ipv4Addr::LOCALHOST.into(), check::any;
+        /// TCP port; 0: any free one.
+        port: u16 = |_| 0, check::any;
+        /// Certificate chain in PEM, the server's own first; empty: no TLS. It is read anew whenever a file of the three changes.
+        tls_cert_file: Option<PathBuf> = |_| None, check::absolute_if_set;
+        /// Private key of the certificate, in PEM.
+        tls_key_file: Option<PathBuf> = |_| None, check::absolute_if_set;
+        /// Authorities, in PEM, one of which must have signed a certificate that the client presents; empty: clients need none.
+        tls_client_ca_file: Option<PathBuf> = |_| None, check::absolute_if_set;
+        /// Oldest TLS that a client may speak: `1.2` or `1.3`.
+        tls_min_version: TlsVersion = |_| TlsVersion::Tls12, check::any;
+        /// A session in which no byte moves for so long is ended.
+        idle_timeout: Duration = |_| Duration::from_secs(4 * 60 * 60), check::positive;
     }
 
     /// Prometheus metrics.

@@ -1,7 +1,7 @@
 //! The types an option can have: to and from TOML, and from the plain text of flags and environment.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -47,6 +47,16 @@ pub struct Handler {
     pub path: PathBuf,
     #[serde(default)]
     pub sandbox: SandboxKind,
+}
+
+/// A version of TLS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TlsVersion {
+    #[default]
+    #[serde(rename = "1.2")]
+    Tls12,
+    #[serde(rename = "1.3")]
+    Tls13,
 }
 
 /// A value that an option can have.
@@ -133,6 +143,20 @@ impl OptionValue for usize {
     }
 }
 
+impl OptionValue for u16 {
+    const KIND: &'static str = "a whole number from 0 to 65535";
+    fn from_toml(value: &Value) -> Result<Self, String> {
+        let number = value.as_integer().ok_or_else(|| wrong::<Self>(value))?;
+        u16::try_from(number).map_err(|_| format!("expected {}, found {number}", Self::KIND))
+    }
+    fn to_toml(&self) -> Value {
+        Value::Integer((*self).into())
+    }
+    fn from_text(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|_| format!("expected {}, found `{text}`", Self::KIND))
+    }
+}
+
 impl OptionValue for Duration {
     const KIND: &'static str = "a duration such as \"500ms\", \"30s\" or \"2m\"";
     fn from_toml(value: &Value) -> Result<Self, String> {
@@ -141,6 +165,8 @@ impl OptionValue for Duration {
     fn to_toml(&self) -> Value {
         let text = if self.subsec_millis() > 0 {
             format!("{}ms", self.as_millis())
+        } else if self.as_secs() > 0 && self.as_secs().is_multiple_of(3600) {
+            format!("{}h", self.as_secs() / 3600)
         } else if self.as_secs() > 0 && self.as_secs().is_multiple_of(60) {
             format!("{}m", self.as_secs() / 60)
         } else {
@@ -165,6 +191,19 @@ impl OptionValue for Duration {
 
 impl OptionValue for SocketAddr {
     const KIND: &'static str = "an address with a port";
+    fn from_toml(value: &Value) -> Result<Self, String> {
+        Self::from_text(value.as_str().ok_or_else(|| wrong::<Self>(value))?)
+    }
+    fn to_toml(&self) -> Value {
+        Value::String(self.to_string())
+    }
+    fn from_text(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|_| format!("expected {}, found `{text}`", Self::KIND))
+    }
+}
+
+impl OptionValue for IpAddr {
+    const KIND: &'static str = "an IP address";
     fn from_toml(value: &Value) -> Result<Self, String> {
         Self::from_text(value.as_str().ok_or_else(|| wrong::<Self>(value))?)
     }
@@ -264,3 +303,4 @@ macro_rules! by_serde {
 
 by_serde!(CgroupDriver, "`cgroupfs` or `systemd`");
 by_serde!(LogFormat, "`text` or `json`");
+by_serde!(TlsVersion, "`1.2` or `1.3`");

@@ -71,6 +71,8 @@ impl admin::admin_server::Admin for Admin {
             socket: app.config.grpc.socket.display().to_string(),
             network: if app.config.network.builtin { "built-in bridge".to_owned() } else { "cni".to_owned() },
             cgroup_driver: format!("{:?}", app.config.cgroup.driver).to_lowercase(),
+            streaming_url: app.desk.base_url().to_owned(),
+            streaming_sessions: app.metrics.open_sessions(),
             config_files: app.config_files.iter().map(|path| path.display().to_string()).collect(),
         }))
     }

@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use crate::Error;
 use crate::metrics::Metrics;
+use crate::streaming::Desk;
 
 /// The parts, opened. Cheap to clone; clones share everything.
 #[derive(Clone)]
@@ -26,12 +27,14 @@ pub(crate) struct App {
     pub(crate) network: Network,
     pub(crate) pods: Pods,
     pub(crate) metrics: Metrics,
+    /// Gives out the URLs of Exec, Attach and PortForward.
+    pub(crate) desk: Desk,
     pub(crate) started_at: Timestamp,
 }
 
 impl App {
-    /// Opens the stores, and finds again the pods that an earlier daemon left running.
-    pub(crate) async fn open(loaded: Loaded) -> Result<Self, Error> {
+    /// Opens the stores, and finds again the pods that an earlier daemon left running. URLs come from `desk`.
+    pub(crate) async fn open(loaded: Loaded, desk: Desk) -> Result<Self, Error> {
         // The sample's own form: sections and keys as in the file.
         let config_json = toml::from_str(&linkspan_config::show(&loaded)).unwrap_or(Value::Null);
         let config = Arc::new(loaded.config);
@@ -47,6 +50,7 @@ impl App {
             network,
             pods,
             metrics: Metrics::new(),
+            desk,
             started_at: Timestamp::now(),
         })
     }

@@ -24,6 +24,10 @@ pub enum Error {
     Io { what: &'static str, path: PathBuf, source: io::Error },
     #[error("metrics on {address}: {source}")]
     Metrics { address: std::net::SocketAddr, source: io::Error },
+    #[error("streaming on {address}: {source}")]
+    Streaming { address: std::net::SocketAddr, source: io::Error },
+    #[error("TLS of the streaming server: {0}")]
+    Tls(#[from] crate::streaming::TlsError),
     #[error("starting the async runtime: {0}")]
     Runtime(io::Error),
     #[error("opening the image store: {0}")]

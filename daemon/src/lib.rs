@@ -24,11 +24,13 @@ mod metrics;
 mod readiness;
 mod runtime_service;
 pub mod serve;
+mod streaming;
 mod sys;
 mod unimplemented;
 mod wire;
 
 pub use error::Error;
+pub use streaming::TlsError;
 
 /// `linkspan.v1`, generated from `proto/admin.proto`.
 mod admin {

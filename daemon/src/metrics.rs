@@ -8,23 +8,42 @@ use std::time::Duration;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 pub(crate) use endpoint::serve;
 
+use crate::streaming::request::Kind;
+
 /// All metrics. Cheap to clone; clones share everything.
 #[derive(Clone)]
 pub(crate) struct Metrics {
     registry: Arc<Registry>,
     rpc_duration: Family<RpcLabels, Histogram, fn() -> Histogram>,
+    streaming_sessions: Family<SessionLabels, Gauge>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RpcLabels {
     rpc: &'static str,
     code: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SessionLabels {
+    rpc: &'static str,
+}
+
+/// A streaming session; it counts as open as long as this lives.
+#[derive(Debug)]
+pub(crate) struct SessionCount(Gauge);
+
+impl Drop for SessionCount {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }
 
 impl Metrics {
@@ -39,13 +58,33 @@ impl Metrics {
             Unit::Seconds,
             rpc_duration.clone(),
         );
+        let streaming_sessions = Family::<SessionLabels, Gauge>::default();
+        registry.register(
+            "streaming_sessions",
+            "Streaming sessions that are open, by the RPC that began them",
+            streaming_sessions.clone(),
+        );
         registry.register("build", "This release", Info::new(vec![("version", crate::VERSION)]));
-        Self { registry: Arc::new(registry), rpc_duration }
+        Self { registry: Arc::new(registry), rpc_duration, streaming_sessions }
     }
 
     /// One answered (or abandoned) call.
     pub(crate) fn answered(&self, rpc: &'static str, code: &'static str, after: Duration) {
         self.rpc_duration.get_or_create(&RpcLabels { rpc, code }).observe(after.as_secs_f64());
+    }
+
+    /// One more session is open, until what is returned is dropped.
+    pub(crate) fn session(&self, rpc: &'static str) -> SessionCount {
+        let gauge = self.streaming_sessions.get_or_create_owned(&SessionLabels { rpc });
+        gauge.inc();
+        SessionCount(gauge)
+    }
+
+    /// How many sessions are open, of all kinds.
+    pub(crate) fn open_sessions(&self) -> u64 {
+        let open =
+            |kind: Kind| self.streaming_sessions.get_or_create(&SessionLabels { rpc: kind.rpc() }).get();
+        Kind::ALL.into_iter().map(open).filter_map(|count| u64::try_from(count).ok()).sum()
     }
 
     /// The text that Prometheus reads.

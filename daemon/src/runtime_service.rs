@@ -13,9 +13,10 @@ use tonic::{Request, Response, Status};
 use crate::app::App;
 use crate::call::{concerns_container, concerns_sandbox};
 use crate::readiness::conditions;
+use crate::streaming::request::Ticket;
 use crate::unimplemented::{refusing_methods, unimplemented_rpcs};
 use crate::wire::field::{Inside, not_empty, required, seconds};
-use crate::wire::{container, filter, node, resources, sandbox, stats, status};
+use crate::wire::{container, filter, node, resources, sandbox, stats, status, streaming};
 
 type Answer<T> = Result<Response<T>, Status>;
 
@@ -264,6 +265,42 @@ impl RuntimeService for Runtime {
         }))
     }
 
+    // ---- Streaming: each answers a URL on our own server ----
+
+    async fn exec(&self, request: Request<v1::ExecRequest>) -> Answer<v1::ExecResponse> {
+        let request = request.into_inner();
+        let streams = streaming::exec(&request)?;
+        let id = not_empty(request.container_id, "container_id")?;
+        concerns_container(&id);
+        let container = self.app.pods.check_exec(&id, &request.cmd).map_err(status::of)?;
+        let url = self.url(Ticket::Exec { container, command: request.cmd, streams })?;
+        Ok(Response::new(v1::ExecResponse { url }))
+    }
+
+    async fn attach(&self, request: Request<v1::AttachRequest>) -> Answer<v1::AttachResponse> {
+        let request = request.into_inner();
+        let streams = streaming::attach(&request)?;
+        let id = not_empty(request.container_id, "container_id")?;
+        concerns_container(&id);
+        let (container, tty) = self.app.pods.check_attach(&id).map_err(status::of)?;
+        streaming::same_tty(streams, tty)?;
+        let url = self.url(Ticket::Attach { container, streams })?;
+        Ok(Response::new(v1::AttachResponse { url }))
+    }
+
+    async fn port_forward(
+        &self,
+        request: Request<v1::PortForwardRequest>,
+    ) -> Answer<v1::PortForwardResponse> {
+        let request = request.into_inner();
+        let id = not_empty(request.pod_sandbox_id, "pod_sandbox_id")?;
+        concerns_sandbox(&id);
+        let ports = streaming::ports(&request.port)?;
+        let sandbox = self.app.pods.check_port_forward(&id).map_err(status::of)?;
+        let url = self.url(Ticket::PortForward { sandbox, ports })?;
+        Ok(Response::new(v1::PortForwardResponse { url }))
+    }
+
     // ---- Statistics ----
 
     async fn container_stats(
@@ -310,6 +347,10 @@ impl RuntimeService for Runtime {
 }
 
 impl Runtime {
+    fn url(&self, ticket: Ticket) -> Result<String, Status> {
+        self.app.desk.url(ticket).map_err(status::of)
+    }
+
     /// What `crictl info` shows beside the conditions.
     fn verbose_info(&self) -> BTreeMap<String, String> {
         BTreeMap::from([

@@ -21,6 +21,7 @@ use crate::app::App;
 use crate::call::CallLayer;
 use crate::image_service::ImageStore;
 use crate::runtime_service::Runtime;
+use crate::streaming;
 
 /// How long calls under way may still take once the daemon is told to end. What they began goes on by itself or is
 /// found again at the next start.
@@ -53,13 +54,16 @@ pub async fn serve(loaded: Loaded) -> Result<(), Error> {
     // Bound before the pods are opened, so that a taken socket is found out before anything is touched, and a client
     // that comes early waits instead of failing.
     let listener = socket::bind(&config.grpc).await?;
-    let app = App::open(loaded).await?;
+    let streaming = streaming::Server::bind(&config.streaming).await?;
+    let app = App::open(loaded, streaming.desk()).await?;
+    let streaming = streaming.start(app.metrics.clone(), streaming::speak(&app));
     if let Some(listener) = metrics_listener {
         tokio::spawn(crate::metrics::serve(listener, app.metrics.clone()));
     }
     tracing::info!(
         version = crate::VERSION,
         socket = %app.config.grpc.socket.display(),
+        streaming = app.desk.base_url(),
         root_dir = %app.config.root_dir.display(),
         run_dir = %app.config.run_dir.display(),
         runtime_handler = app.config.runtime.default,
@@ -77,6 +81,9 @@ pub async fn serve(loaded: Loaded) -> Result<(), Error> {
     };
     let result = run(&app, listener, ended).await;
     socket::remove(&app.config.grpc.socket);
+    // Sessions that are cut off by us are not clients that leave: a container's input goes on.
+    app.pods.begin_shutdown();
+    streaming.end().await;
     app.close(GRACE).await;
     result
 }

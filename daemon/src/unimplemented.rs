@@ -4,9 +4,6 @@
 macro_rules! unimplemented_rpcs {
     ($then:ident) => {
         $then! {
-            unary Exec exec(ExecRequest) -> ExecResponse;
-            unary Attach attach(AttachRequest) -> AttachResponse;
-            unary PortForward port_forward(PortForwardRequest) -> PortForwardResponse;
             unary CheckpointContainer checkpoint_container(CheckpointContainerRequest) -> CheckpointContainerResponse;
             unary CheckpointPod checkpoint_pod(CheckpointPodRequest) -> CheckpointPodResponse;
             unary RestorePod restore_pod(RestorePodRequest) -> RestorePodResponse;

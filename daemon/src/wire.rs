@@ -13,5 +13,6 @@ pub(crate) mod sandbox;
 pub(crate) mod security;
 pub(crate) mod stats;
 pub(crate) mod status;
+pub(crate) mod streaming;
 #[cfg(test)]
 mod tests;

@@ -5,8 +5,10 @@
 //!               └────────────────stop────────────────▲
 //! ```
 
+pub(crate) mod attach;
 pub(crate) mod create;
 pub(crate) mod exec;
+mod exec_session;
 pub(crate) mod record;
 pub(crate) mod remove;
 pub(crate) mod reopen;

@@ -40,6 +40,9 @@ pub enum Error {
     Network(crate::network::Error),
     #[error(transparent)]
     Namespaces(crate::namespaces::Error),
+    /// PortForward: nobody listens there, most likely.
+    #[error("cannot connect to port {port} in the pod: {source}")]
+    PortUnreachable { port: u16, source: io::Error },
     /// A file, directory or mount of ours.
     #[error("{what} {path}: {source}")]
     Store { what: &'static str, path: PathBuf, source: io::Error },

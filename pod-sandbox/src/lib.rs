@@ -31,6 +31,7 @@ mod pods;
 mod records;
 mod recovery;
 mod sandbox;
+mod session;
 mod stats;
 mod table;
 mod undo;
@@ -38,5 +39,8 @@ mod validate;
 
 pub use error::{Error, Refusal};
 pub use events::{Event, EventKind};
-pub use linkspan_runtime_oci::ExecOutput;
+pub use linkspan_runtime_oci::{ExecOutput, TerminalSize};
+pub use model::StreamSet;
 pub use pods::{Parts, Pods};
+pub use sandbox::port_forward::Forwarder;
+pub use session::{AttachSession, ExecSession, Resizer, SessionEnd, SessionInput, SessionIo, SessionOutput};

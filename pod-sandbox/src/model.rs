@@ -12,6 +12,7 @@ mod security;
 mod signal;
 mod stats;
 mod status;
+mod streams;
 #[cfg(test)]
 mod tests;
 
@@ -32,6 +33,7 @@ pub use stats::{ContainerAttributes, ContainerStats, SandboxAttributes, SandboxS
 pub use status::{
     ContainerState, ContainerStatus, ContainerUser, HandlerStatus, SandboxState, SandboxStatus,
 };
+pub use streams::StreamSet;
 
 pub use crate::network::{DnsConfig, PortMapping, Protocol};
 

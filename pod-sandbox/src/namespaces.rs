@@ -24,7 +24,7 @@ use rustix::thread::UnshareFlags;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
-use crate::network::netlink::route;
+use crate::network::netlink::{self, route};
 
 pub use error::Error;
 pub use stats::{InterfaceStats, interface_stats};
@@ -77,6 +77,19 @@ pub async fn create(plan: &NamespacePlan) -> Result<Pinned, Error> {
         })
         .map_err(Error::step::<io::Error>("starting the namespace thread"))?;
     made.await.map_err(|_| Error::Lost { path: dir })?
+}
+
+/// Does `work`, which must not wait for long, on a scratch thread in another network namespace.
+pub(crate) async fn in_network<T: Send + 'static>(
+    netns: &Path,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Error> {
+    let path = netns.to_path_buf();
+    let lost = Error::Lost { path: path.clone() };
+    let entered = tokio::task::spawn_blocking(move || {
+        netlink::within(&path, work).map_err(Error::io("entering network namespace", &path))
+    });
+    entered.await.unwrap_or(Err(lost))
 }
 
 /// Lets go of whatever is pinned in `dir` and removes it. Succeeds if it is gone.

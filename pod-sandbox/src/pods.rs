@@ -121,9 +121,14 @@ impl Inner {
 }
 
 impl Pods {
+    /// Accepts nothing new, and leaves everything as it is: the next daemon takes it from here.
+    pub fn begin_shutdown(&self) {
+        self.inner.closing.cancel();
+    }
+
     /// Ends what is running and accepts nothing new. Pods go on; where there are none, our own group goes too.
     pub async fn shutdown(&self) {
-        self.inner.closing.cancel();
+        self.begin_shutdown();
         self.inner.tasks.close();
         self.inner.tasks.wait().await;
         if self.inner.table.snapshot().sandboxes.is_empty() {

@@ -104,6 +104,37 @@ fn bad_values_are_refused_with_file_line_and_reason() {
 }
 
 #[test]
+fn tls_needs_certificate_and_key() {
+    let check = |name: &str, text: &str, expected: &str| {
+        assert_eq!(refusal(name, &format!("[streaming]\n{text}")), expected);
+    };
+    let lacks_key = "streaming.tls_cert_file: TLS needs its key, too: set streaming.tls_key_file";
+    check("cert", "tls_cert_file = \"/c\"\n", lacks_key);
+    let lacks_cert = "streaming.tls_key_file: TLS needs its certificate, too: set streaming.tls_cert_file";
+    check("key", "tls_key_file = \"/k\"\n", lacks_cert);
+    let lacks_tls = "streaming.tls_client_ca_file: clients show certificates in TLS only: set streaming.tls_cert_file \
+                     and streaming.tls_key_file";
+    check("ca", "tls_client_ca_file = \"/a\"\n", lacks_tls);
+    let at = "/etc/linkspan/config.toml:2: streaming";
+    check(
+        "old",
+        "tls_min_version = \"1.1\"\n",
+        &format!("{at}.tls_min_version: expected `1.2` or `1.3`, found \"1.1\""),
+    );
+    check(
+        "name",
+        "address = \"localhost\"\n",
+        &format!("{at}.address: expected an IP address, found `localhost`"),
+    );
+    check(
+        "port",
+        "port = 65536\n",
+        &format!("{at}.port: expected a whole number from 0 to 65535, found 65536"),
+    );
+    check("never", "idle_timeout = \"0s\"\n", &format!("{at}.idle_timeout: must be longer than nothing"));
+}
+
+#[test]
 fn a_prefix_moves_every_default_path_and_name() {
     let dir = Dir::with("prefix", &[]);
     let config = load(&dir.sources()).unwrap().config;

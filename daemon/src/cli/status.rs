@@ -53,6 +53,10 @@ fn as_text(status: &StatusResponse, uptime: Duration) -> String {
         ("network".to_owned(), status.network.clone()),
         ("cgroup driver".to_owned(), status.cgroup_driver.clone()),
         ("socket".to_owned(), status.socket.clone()),
+        (
+            "streaming".to_owned(),
+            format!("{}, {} sessions open", status.streaming_url, status.streaming_sessions),
+        ),
         ("state".to_owned(), status.root_dir.clone()),
         ("run".to_owned(), status.run_dir.clone()),
         ("configuration".to_owned(), files(&status.config_files)),
@@ -109,6 +113,7 @@ fn as_json(status: &StatusResponse, uptime: Duration) -> String {
         "network": status.network,
         "cgroup_driver": status.cgroup_driver,
         "socket": status.socket,
+        "streaming": { "url": status.streaming_url, "sessions": status.streaming_sessions },
         "root_dir": status.root_dir,
         "run_dir": status.run_dir,
         "config_files": status.config_files,

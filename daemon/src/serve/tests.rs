@@ -34,7 +34,8 @@ impl Served {
         let sources = Sources { place: Place::below(dir.path().to_owned()), ..Sources::default() };
         let loaded = load(&sources).expect("defaults are good");
         let listener = socket::bind(&loaded.config.grpc).await.expect("the socket is free");
-        let app = App::open(loaded).await.expect("an empty place can be opened");
+        let streaming = streaming::Server::bind(&loaded.config.streaming).await.expect("a port is free");
+        let app = App::open(loaded, streaming.desk()).await.expect("an empty place can be opened");
         let (end, ended) = oneshot::channel();
         let (served, socket) = (app.clone(), app.config.grpc.socket.clone());
         let task = tokio::spawn(async move {

@@ -8,6 +8,7 @@ use linkspan_runtime_oci as runtime;
 use tonic::{Code, Status};
 
 use super::field::BadField;
+use crate::streaming::TooMany;
 
 /// An error that a client is told of.
 pub(crate) trait ToStatus: std::error::Error {
@@ -38,6 +39,13 @@ impl From<BadField> for Status {
 impl ToStatus for BadField {
     fn code(&self) -> Code {
         Code::InvalidArgument
+    }
+}
+
+/// As k8s.io/cri-streaming has it.
+impl ToStatus for TooMany {
+    fn code(&self) -> Code {
+        Code::ResourceExhausted
     }
 }
 
@@ -143,6 +151,7 @@ impl ToStatus for pods::Error {
             Self::BadConfig { .. } => Code::InvalidArgument,
             Self::TimedOut { .. } => Code::DeadlineExceeded,
             Self::Unimplemented(_) => Code::Unimplemented,
+            Self::PortUnreachable { .. } => Code::Unavailable,
             Self::Store { .. } | Self::Lost { .. } => Code::Internal,
             Self::Image(error) => error.code(),
             Self::Runtime(error) => error.code(),
@@ -167,6 +176,7 @@ impl ToStatus for pods::Error {
             | Self::BadConfig { .. }
             | Self::TimedOut { .. }
             | Self::Unimplemented(_)
+            | Self::PortUnreachable { .. }
             | Self::Store { .. }
             | Self::Lost { .. }
             | Self::Network(_)

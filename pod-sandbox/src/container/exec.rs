@@ -1,9 +1,11 @@
-//! ExecSync.
+//! ExecSync, and what Exec has in common with it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use linkspan_runtime_oci::monitor::Monitor;
 use linkspan_runtime_oci::{ExecOutput, ExecRequest, exec_sync, spec};
 
 use super::record::ContainerRecord;
@@ -34,29 +36,40 @@ impl Pods {
         timeout: Option<Duration>,
     ) -> Result<ExecOutput, Error> {
         let inner = &self.inner;
-        inner.check_open()?;
-        let record = find::container(&inner.table.snapshot(), id)?;
-        if command.first().is_none_or(String::is_empty) {
-            return Err(Error::bad("cmd", "is empty"));
-        }
-        if let Some(index) = command.iter().position(|argument| argument.contains('\0')) {
-            return Err(Error::bad(format!("cmd[{index}]"), "has a NUL character in it"));
-        }
-        let not_running = || Error::NotRunning { id: record.id.to_string(), state: record.state.for_cri() };
-        if admit(&record.state, Request::Exec) != Verdict::Proceed {
-            return Err(not_running());
-        }
-        if inner.stops.is_killing(&record.id) {
-            return Err(Error::Refused(Refusal::BeingKilled { id: record.id.to_string() }));
-        }
-        let monitor = inner.monitor(&record.sandbox_id).ok_or_else(not_running)?;
-        let (request, _scratch) = prepare(inner, &record, command, timeout).await?;
+        let (record, monitor) = executable(inner, id, &command)?;
+        let (request, _scratch) = prepare(inner, &record, command, record.config.tty).await?;
+        let request = ExecRequest { timeout, ..request };
         Ok(exec_sync(&monitor, request, inner.settings.container.max_exec_sync_bytes).await?)
     }
 }
 
+/// The container, if `command` may be run in it now.
+pub(super) fn executable(
+    inner: &Inner,
+    id: &str,
+    command: &[String],
+) -> Result<(Arc<ContainerRecord>, Monitor), Error> {
+    inner.check_open()?;
+    let record = find::container(&inner.table.snapshot(), id)?;
+    if command.first().is_none_or(String::is_empty) {
+        return Err(Error::bad("cmd", "is empty"));
+    }
+    if let Some(index) = command.iter().position(|argument| argument.contains('\0')) {
+        return Err(Error::bad(format!("cmd[{index}]"), "has a NUL character in it"));
+    }
+    let not_running = || Error::NotRunning { id: record.id.to_string(), state: record.state.for_cri() };
+    if admit(&record.state, Request::Exec) != Verdict::Proceed {
+        return Err(not_running());
+    }
+    if inner.stops.is_killing(&record.id) {
+        return Err(Error::Refused(Refusal::BeingKilled { id: record.id.to_string() }));
+    }
+    let monitor = inner.monitor(&record.sandbox_id).ok_or_else(not_running)?;
+    Ok((record, monitor))
+}
+
 /// The files of one exec; they go with it.
-struct Scratch(PathBuf);
+pub(super) struct Scratch(PathBuf);
 
 impl Drop for Scratch {
     fn drop(&mut self) {
@@ -66,16 +79,16 @@ impl Drop for Scratch {
     }
 }
 
-async fn prepare(
+/// Writes what the runtime needs for an exec without a timeout, and asks for it.
+pub(super) async fn prepare(
     inner: &Inner,
     record: &ContainerRecord,
     command: Vec<String>,
-    timeout: Option<Duration>,
+    tty: bool,
 ) -> Result<(ExecRequest, Scratch), Error> {
     let bundle = inner.layout.bundle(&record.sandbox_id, &record.id);
     let exec_id = ContainerId::generate().as_str()[..EXEC_ID_DIGITS].to_owned();
     let dir = bundle.join("exec").join(&exec_id);
-    let tty = record.config.tty;
     let written = dir.clone();
     let scratch = blocking("writing an exec's process", move || {
         fs::create_dir_all(&written).map_err(Error::store("making directory", &written))?;
@@ -102,7 +115,7 @@ async fn prepare(
         runtime_log,
         tty,
         console_socket,
-        timeout,
+        timeout: None,
         ends_with_caller: false,
     };
     Ok((request, scratch))

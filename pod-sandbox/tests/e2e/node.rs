@@ -251,6 +251,15 @@ fn config(dir: &Path, runtime: PathBuf, monitor: PathBuf) -> Config {
     Config {
         root_dir: dir.join("root"),
         run_dir: dir.join("run"),
+        streaming: linkspan_config::Streaming {
+            address: std::net::Ipv4Addr::LOCALHOST.into(),
+            port: 0,
+            tls_cert_file: None,
+            tls_key_file: None,
+            tls_client_ca_file: None,
+            tls_min_version: linkspan_config::TlsVersion::Tls12,
+            idle_timeout: PATIENCE,
+        },
         grpc: Grpc { socket: dir.join("sock"), socket_group: None, max_message_bytes: 1 << 20 },
         cgroup: Cgroup { driver: CgroupDriver::Cgroupfs, name: format!("linkspan-e2e-{unique}") },
         runtime: Runtime {

@@ -14,3 +14,4 @@ mod recovery;
 mod sandbox;
 mod security;
 mod stats;
+mod streaming;

@@ -1,0 +1,43 @@
+//! Port-forward: connections of a client joined to TCP connections into a pod.
+//!
+//! - [`over_spdy`]: each connection is a pair of streams, one for data and one for an error, that arrive in any order (`pairs.rs`); any number at once.
+//!   A port that cannot be reached is an error of its pair, and the session goes on.
+//! - [`over_channels`]: one connection for each port that the request named, on two channels each, from the beginning.
+//!
+//! Source: k8s.io/cri-streaming v0.37 `portforward`.
+
+mod channels;
+mod pairs;
+mod relay;
+mod spdy;
+
+use std::future::Future;
+
+use linkspan_pod_sandbox::Error;
+use linkspan_pod_sandbox::model::SandboxId;
+use tokio::net::TcpStream;
+
+pub(crate) use channels::over_channels;
+pub(crate) use spdy::over_spdy;
+
+/// Where a client's connections go.
+#[derive(Clone)]
+pub(crate) struct Target<C> {
+    pub(crate) sandbox: SandboxId,
+    pub(crate) connect: C,
+}
+
+/// Connects to a port of a pod.
+pub(crate) trait Connect: Clone + Send + Sync + 'static {
+    fn connect(&self, port: u16) -> impl Future<Output = Result<TcpStream, Error>> + Send;
+}
+
+impl<C> Target<C> {
+    /// What a client reads on its error stream.
+    fn error(&self, port: u16, error: impl std::fmt::Display) -> String {
+        format!("error forwarding port {port} to pod {}: {error}", self.sandbox)
+    }
+}
+
+#[cfg(test)]
+mod tests;

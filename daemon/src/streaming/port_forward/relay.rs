@@ -1,0 +1,81 @@
+//! Copies both ways between a client's connection and one into the pod.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+
+const BUFFER_BYTES: usize = 64 << 10;
+
+/// What ends a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Until {
+    /// Both sides have ended their output; the end of one is told to the other, whose own may go on.
+    BothEnd,
+    /// The pod has ended its output: of a client that has no way to end its own.
+    PodEnds,
+}
+
+/// Copies until the connection has ended, or one side is lost.
+///
+/// An error is one of the pod's side, before either side has ended its output: after that a reset is how many programs hang up, and clients close all
+/// their connections when they are told of an error. A client that is lost needs none.
+pub(super) async fn relay<R, W>(client: (R, W), pod: TcpStream, until: Until) -> Result<(), io::Error>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    // What is typed into a shell or sent as a request is not held back.
+    let _ = pod.set_nodelay(true);
+    let (from_pod, to_pod) = pod.into_split();
+    let ended = AtomicBool::new(false);
+    let up = async {
+        up(client.0, to_pod).await?;
+        ended.store(true, Ordering::Relaxed);
+        Ok(())
+    };
+    let down = async {
+        down(from_pod, client.1).await?;
+        ended.store(true, Ordering::Relaxed);
+        Ok(())
+    };
+    let outcome = match until {
+        Until::BothEnd => tokio::try_join!(up, down).map(drop),
+        Until::PodEnds => tokio::select! {
+            outcome = down => outcome,
+            Err(lost) = up => Err(lost),
+        },
+    };
+    match outcome {
+        Err(Lost::Pod(error)) if !ended.load(Ordering::Relaxed) => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// Which side it was.
+enum Lost {
+    Client,
+    Pod(io::Error),
+}
+
+async fn up<R: AsyncRead + Unpin>(mut client: R, mut pod: OwnedWriteHalf) -> Result<(), Lost> {
+    let mut buffer = vec![0; BUFFER_BYTES];
+    loop {
+        match client.read(&mut buffer).await.map_err(|_| Lost::Client)? {
+            0 => return pod.shutdown().await.map_err(Lost::Pod),
+            length => pod.write_all(&buffer[..length]).await.map_err(Lost::Pod)?,
+        }
+    }
+}
+
+async fn down<W: AsyncWrite + Unpin>(mut pod: OwnedReadHalf, mut client: W) -> Result<(), Lost> {
+    let mut buffer = vec![0; BUFFER_BYTES];
+    loop {
+        match pod.read(&mut buffer).await.map_err(Lost::Pod)? {
+            0 => return client.shutdown().await.map_err(|_| Lost::Client),
+            length => client.write_all(&buffer[..length]).await.map_err(|_| Lost::Client)?,
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! Joins a client's streams to a process's: bytes until either side ends, then how it ended.
+//!
+//! When the process has ended, what it wrote is still delivered, and no more than that: a child that it left behind may hold its output open for
+//! ever. The pipes are the process's own, so what it wrote is in them by then: reading until nothing comes for [`QUIET`] takes all of it.
+//!
+//! When the client has left, the process is told first, and sees the end of its input only [`HEAD_START`] later: an upload that was
+//! cut off must not look complete to it.
+
+use std::future::Future;
+use std::time::Duration;
+
+use linkspan_pod_sandbox::Error;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_util::sync::CancellationToken;
+
+use super::resize::Sizes;
+use super::{BoxRead, BoxWrite, Client, EndSink, Process, Resize, Status};
+
+const BUFFER_BYTES: usize = 64 << 10;
+const QUIET: Duration = Duration::from_millis(200);
+/// The most that a pipe holds (`/proc/sys/fs/pipe-max-size`): more comes from someone who still lives.
+const MOST_LEFT_BYTES: usize = 1 << 20;
+const HEAD_START: Duration = Duration::from_secs(1);
+
+/// Exec: until the process has ended, or the client has left, and then the process is hung up.
+pub(crate) async fn run_exec<E, R>(client: Client, process: Process<E, R>)
+where
+    E: Future<Output = Result<i32, Error>> + Send,
+    R: Resize,
+{
+    let ended = CancellationToken::new();
+    let Client { stdin, stdout, stderr, resize, end: sink, gone } = client;
+    let mut end = Box::pin(process.end);
+    let mut input = Input { from: stdin, to: process.stdin };
+    let ending = async {
+        let result = (&mut end).await;
+        ended.cancel();
+        result
+    };
+    let outputs = async {
+        tokio::join!(
+            pump_output(process.stdout, stdout, &ended),
+            pump_output(process.stderr, stderr, &ended),
+            ending
+        )
+        .2
+    };
+    let beside = async {
+        tokio::join!(input.pump(), pump_sizes(resize, process.resizer));
+        std::future::pending::<()>().await;
+    };
+    let result = tokio::select! {
+        biased;
+        () = gone.cancelled() => None,
+        result = outputs => Some(result),
+        () = beside => None,
+    };
+    match result {
+        None => {
+            drop(end);
+            tokio::time::sleep(HEAD_START).await;
+        }
+        Some(Ok(code)) => tell(sink, &Status::of_exit_code(code), input, &gone).await,
+        Some(Err(error)) => {
+            let status = Status::Failed(format!("error executing command in container: {error}"));
+            tell(sink, &status, input, &gone).await;
+        }
+    }
+}
+
+/// Attach: until the container's output has ended, or the client has left.
+///
+/// The end of the client's input is the end of the attach, as with the other runtimes, but for a container that sees it too: one with `stdin_once`
+/// and no terminal. There it closes the container's input, and the attach goes on until its output ends.
+pub(crate) async fn run_attach<E, R>(client: Client, process: Process<E, R>, ends_with_input: bool)
+where
+    E: Future<Output = Result<(), Error>> + Send,
+    R: Resize,
+{
+    let ended = CancellationToken::new();
+    let Client { stdin, stdout, stderr, resize, end: sink, gone } = client;
+    let mut input = Input { from: stdin, to: process.stdin };
+    // Kept to the last: what the container answers to the last of the input is still delivered.
+    let mut end = Box::pin(process.end);
+    let leaving = async {
+        input.pump().await;
+        if !ends_with_input {
+            std::future::pending::<()>().await;
+        }
+    };
+    let ending = async {
+        let result = tokio::select! {
+            result = &mut end => result,
+            () = leaving => Ok(()),
+        };
+        ended.cancel();
+        result
+    };
+    let all = async {
+        tokio::join!(
+            pump_output(process.stdout, stdout, &ended),
+            pump_output(process.stderr, stderr, &ended),
+            ending
+        )
+        .2
+    };
+    let beside = async {
+        pump_sizes(resize, process.resizer).await;
+        std::future::pending::<()>().await;
+    };
+    let result = tokio::select! {
+        biased;
+        () = gone.cancelled() => return,
+        result = all => result,
+        () = beside => return,
+    };
+    let status = match result {
+        Ok(()) => Status::Success,
+        Err(error) => Status::Failed(format!("error attaching to container: {error}")),
+    };
+    tell(sink, &status, input, &gone).await;
+}
+
+/// Tells the client how it ended, and throws away what it still sends, so that it can read it.
+async fn tell(sink: EndSink, status: &Status, mut input: Input, gone: &CancellationToken) {
+    input.to = None;
+    let discard = async {
+        input.pump().await;
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        () = gone.cancelled() => {}
+        () = sink.tell(status) => {}
+        () = discard => {}
+    }
+}
+
+impl Client {
+    /// Tells a client that there is nothing to be joined to.
+    pub(crate) async fn fail(self, message: String) {
+        let input = Input { from: self.stdin, to: None };
+        tell(self.end, &Status::Failed(message), input, &self.gone).await;
+    }
+}
+
+impl EndSink {
+    /// Sends the status and ends all streams that are still open.
+    async fn tell(mut self, status: &Status) {
+        let bytes = status.render(self.version);
+        if !bytes.is_empty() && self.stream.write_all(&bytes).await.is_err() {
+            return;
+        }
+        for stream in std::iter::once(&mut self.stream).chain(&mut self.others) {
+            // A client that is gone, or has closed it, needs to be told nothing.
+            let _ = stream.shutdown().await;
+        }
+    }
+}
+
+/// The way of the client's input.
+struct Input {
+    from: Option<BoxRead>,
+    to: Option<BoxWrite>,
+}
+
+impl Input {
+    /// Resolves at the client's end of input, once the process has seen it. What the process does not take any more is thrown away, so that the
+    /// client's other streams go on.
+    async fn pump(&mut self) {
+        let Some(from) = &mut self.from else { return std::future::pending().await };
+        let mut buffer = vec![0; BUFFER_BYTES];
+        loop {
+            let length = match from.read(&mut buffer).await {
+                Ok(0) => break,
+                Ok(length) => length,
+                // Not an end that the process should see; that the client has left is told elsewhere.
+                Err(_) => return std::future::pending().await,
+            };
+            if let Some(to) = &mut self.to
+                && (to.write_all(&buffer[..length]).await.is_err() || to.flush().await.is_err())
+            {
+                self.to = None;
+            }
+        }
+        if let Some(mut to) = self.to.take() {
+            let _ = to.shutdown().await;
+        }
+    }
+}
+
+/// Copies until the end of `from`, or until `ended` and nothing more is left, and then ends `to`.
+async fn pump_output(from: Option<BoxRead>, to: Option<BoxWrite>, ended: &CancellationToken) {
+    let (Some(mut from), Some(mut to)) = (from, to) else { return };
+    let mut buffer = vec![0; BUFFER_BYTES];
+    let mut left = MOST_LEFT_BYTES;
+    while left > 0 {
+        let length = tokio::select! {
+            biased;
+            length = from.read(&mut buffer) => length.unwrap_or(0),
+            () = quiet(ended) => 0,
+        };
+        // The process sees a broken pipe, if the client takes no more.
+        if length == 0 || to.write_all(&buffer[..length]).await.is_err() {
+            break;
+        }
+        if ended.is_cancelled() {
+            left = left.saturating_sub(length);
+        }
+    }
+    drop(from);
+    let _ = to.shutdown().await;
+}
+
+async fn quiet(ended: &CancellationToken) {
+    ended.cancelled().await;
+    tokio::time::sleep(QUIET).await;
+}
+
+async fn pump_sizes<R: Resize>(sizes: Option<BoxRead>, resizer: Option<R>) {
+    let (Some(sizes), Some(resizer)) = (sizes, resizer) else { return };
+    let mut sizes = Sizes::new(sizes);
+    while let Some(size) = sizes.next().await {
+        if let Err(error) = resizer.resize(size).await {
+            tracing::debug!(%error, ?size, "terminal not resized");
+        }
+    }
+}

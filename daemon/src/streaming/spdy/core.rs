@@ -1,0 +1,258 @@
+//! What a session knows: its streams, what came on them and what has to be sent. No I/O: frames in, frames out.
+//!
+//! Here is what the peer does to it; `ours.rs` is what we do.
+
+mod ours;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::task::Waker;
+
+use bytes::{Bytes, BytesMut};
+use tokio::time::Instant;
+
+use super::frame::{self, Frame, Reset, Violation};
+use super::headers::{Deflater, Headers, Inflater};
+
+/// Streams at once, those included that are still being sent.
+const MAX_STREAMS: usize = 4096;
+/// What came on a stream and was not read; then the session is read no further.
+const MAX_STREAM_IN: usize = 1 << 20;
+const MAX_SESSION_IN: usize = 64 << 20;
+/// What waits to be sent on a stream, and in all.
+const MAX_STREAM_OUT: usize = 256 << 10;
+const MAX_SESSION_OUT: usize = 8 << 20;
+/// Of control frames; a peer that asks and does not read is read no further.
+const MAX_CONTROL_OUT: usize = 64 << 10;
+/// The longest DATA frame that we send, in bytes of data.
+const MAX_DATA: usize = 64 << 10;
+/// Section 2.6.8.
+const INITIAL_WINDOW: u32 = 64 << 10;
+const MAX_WINDOW: i64 = i32::MAX as i64;
+/// Consumed data is told when it comes to so much: less than a window, and seldom.
+const WINDOW_STEP: u32 = INITIAL_WINDOW / 2;
+/// For short writes, so that many of them do not cost many times their length.
+const FRAME_OVERHEAD: usize = 64;
+/// A buffer that once was this large is not kept.
+const KEPT_BUFFER: usize = 64 << 10;
+
+pub(super) use ours::{Read, Write};
+
+/// Everything about one session.
+#[derive(Debug)]
+pub(super) struct Core {
+    streams: BTreeMap<u32, Entry>,
+    /// Opened by the peer, and not accepted or refused yet.
+    incoming: VecDeque<(u32, Headers)>,
+    pub(super) incoming_waker: Option<Waker>,
+    inflater: Inflater,
+    deflater: Deflater,
+    control: BytesMut,
+    /// Streams with something to send, in the order of their turns.
+    turns: VecDeque<u32>,
+    /// The task that reads and writes the connection.
+    driver: Option<Waker>,
+    in_bytes: usize,
+    out_bytes: usize,
+    /// Streams whose buffer is full.
+    full: usize,
+    last_id: u32,
+    /// The peer does flow control. Go's spdystream does not: it never tells what it has consumed.
+    windows: bool,
+    initial_window: u32,
+    session_window: i64,
+    session_consumed: u32,
+    pub(super) life: Life,
+    pub(super) last_data: Instant,
+}
+
+/// Of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Life {
+    Open,
+    /// All that waits is sent, then the GOAWAY.
+    Closing,
+    Over,
+}
+
+#[derive(Debug)]
+struct Entry {
+    inbox: BytesMut,
+    /// The peer has ended its side.
+    received_fin: bool,
+    /// Whole frames.
+    outbox: VecDeque<Bytes>,
+    out_bytes: usize,
+    in_turn: bool,
+    /// Our side has ended: what is sent yet is in `outbox`.
+    sent_fin: bool,
+    reset: bool,
+    /// Nobody holds it any more: it goes when `outbox` is empty.
+    dropped: bool,
+    window: i64,
+    consumed: u32,
+    reader: Option<Waker>,
+    writer: Option<Waker>,
+}
+
+impl Entry {
+    fn new(window: u32, received_fin: bool, sent_fin: bool) -> Self {
+        Self {
+            inbox: BytesMut::new(),
+            received_fin,
+            outbox: VecDeque::new(),
+            out_bytes: 0,
+            in_turn: false,
+            sent_fin,
+            reset: false,
+            dropped: false,
+            window: i64::from(window),
+            consumed: 0,
+            reader: None,
+            writer: None,
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.inbox.len() >= MAX_STREAM_IN
+    }
+
+    fn wake(&mut self) {
+        self.reader.take().into_iter().chain(self.writer.take()).for_each(Waker::wake);
+    }
+}
+
+impl Core {
+    pub(super) fn new() -> Self {
+        Self {
+            streams: BTreeMap::new(),
+            incoming: VecDeque::new(),
+            incoming_waker: None,
+            inflater: Inflater::new(),
+            deflater: Deflater::new(),
+            control: BytesMut::new(),
+            turns: VecDeque::new(),
+            driver: None,
+            in_bytes: 0,
+            out_bytes: 0,
+            full: 0,
+            last_id: 0,
+            windows: false,
+            initial_window: INITIAL_WINDOW,
+            session_window: i64::from(INITIAL_WINDOW),
+            session_consumed: 0,
+            life: Life::Open,
+            last_data: Instant::now(),
+        }
+    }
+
+    // ---- The peer's side ----
+
+    /// Whether the next frame may be read: what came before has found its place.
+    pub(super) fn has_room(&self) -> bool {
+        self.full == 0 && self.in_bytes < MAX_SESSION_IN && self.control.len() < MAX_CONTROL_OUT
+    }
+
+    pub(super) fn receive(&mut self, frame: Frame<'_>) -> Result<(), Violation> {
+        match frame {
+            Frame::SynStream { id, fin, unidirectional, block } => {
+                let headers = self.inflater.read(block)?;
+                self.open(id, fin, unidirectional, headers)?;
+            }
+            // We open no streams, so it answers nothing; its block has to pass all the same.
+            Frame::SynReply { block } => drop(self.inflater.read(block)?),
+            Frame::Headers { id, fin, block } => {
+                self.inflater.read(block)?;
+                self.data(id, &[], fin);
+            }
+            Frame::RstStream { id } => self.peer_reset(id),
+            Frame::InitialWindow { bytes } => self.set_initial_window(bytes)?,
+            // Ours are even, and their answers tell no more than that the peer lives.
+            Frame::Ping { id } if id % 2 == 1 => self.say(&frame::ping(id)),
+            Frame::WindowUpdate { id, delta } => self.widen(id, delta)?,
+            Frame::Data { id, .. } if id > self.last_id || id == 0 => {
+                return Err(Violation("data on a stream that was never opened"));
+            }
+            Frame::Data { id, bytes, fin } => self.data(id, bytes, fin),
+            // The peer opens no more streams; those that it has go on.
+            Frame::GoAway | Frame::Ping { .. } | Frame::Other => {}
+        }
+        Ok(())
+    }
+
+    fn open(&mut self, id: u32, fin: bool, unidirectional: bool, headers: Headers) -> Result<(), Violation> {
+        if id.is_multiple_of(2) || id <= self.last_id {
+            return Err(Violation("a stream whose number is even or not above those before it"));
+        }
+        self.last_id = id;
+        if self.streams.len() >= MAX_STREAMS || self.life != Life::Open {
+            self.say(&frame::rst_stream(id, Reset::RefusedStream));
+            return Ok(());
+        }
+        self.streams.insert(id, Entry::new(self.initial_window, fin, unidirectional));
+        self.incoming.push_back((id, headers));
+        self.incoming_waker.take().into_iter().for_each(Waker::wake);
+        Ok(())
+    }
+
+    fn data(&mut self, id: u32, bytes: &[u8], fin: bool) {
+        let Some(entry) = self.streams.get_mut(&id) else { return self.discard(bytes.len()) };
+        if entry.reset || entry.dropped {
+            entry.received_fin |= fin;
+            return self.discard(bytes.len());
+        }
+        if entry.received_fin {
+            self.say(&frame::rst_stream(id, Reset::StreamAlreadyClosed));
+            return self.discard(bytes.len());
+        }
+        let was_full = entry.is_full();
+        entry.inbox.extend_from_slice(bytes);
+        entry.received_fin = fin;
+        entry.reader.take().into_iter().for_each(Waker::wake);
+        self.full += usize::from(entry.is_full() && !was_full);
+        self.in_bytes += bytes.len();
+        self.last_data = Instant::now();
+    }
+
+    /// Data of a stream that nobody reads any more.
+    fn discard(&mut self, length: usize) {
+        self.session_consumed(length);
+    }
+
+    fn peer_reset(&mut self, id: u32) {
+        let Some(entry) = self.streams.get_mut(&id) else { return };
+        entry.reset = true;
+        entry.wake();
+        self.empty_inbox(id);
+        self.empty_outbox(id);
+        self.forget_if_done(id);
+    }
+
+    fn set_initial_window(&mut self, bytes: u32) -> Result<(), Violation> {
+        if i64::from(bytes) > MAX_WINDOW {
+            return Err(Violation("an initial window of more than 2^31 - 1 bytes"));
+        }
+        let change = i64::from(bytes) - i64::from(self.initial_window);
+        self.initial_window = bytes;
+        self.windows = true;
+        for entry in self.streams.values_mut() {
+            entry.window += change;
+            entry.writer.take().into_iter().for_each(Waker::wake);
+        }
+        Ok(())
+    }
+
+    fn widen(&mut self, id: u32, delta: u32) -> Result<(), Violation> {
+        self.windows = true;
+        let window = match self.streams.get_mut(&id) {
+            _ if id == 0 => &mut self.session_window,
+            Some(entry) => &mut entry.window,
+            None => return Ok(()),
+        };
+        *window += i64::from(delta);
+        if delta == 0 || *window > MAX_WINDOW {
+            return Err(Violation("a window update of zero, or beyond 2^31 - 1 bytes"));
+        }
+        self.wake_writers();
+        Ok(())
+    }
+}

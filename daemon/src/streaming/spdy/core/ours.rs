@@ -1,0 +1,253 @@
+//! What we do in a session: streams taken, read, written and let go, and what of them is sent when.
+
+use std::task::Waker;
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::time::Instant;
+
+use super::{
+    Core, Entry, FRAME_OVERHEAD, KEPT_BUFFER, Life, MAX_DATA, MAX_SESSION_OUT, MAX_STREAM_OUT, WINDOW_STEP,
+};
+use crate::streaming::spdy::frame::{self, GoAway, Reset};
+use crate::streaming::spdy::headers::Headers;
+
+/// What a read finds.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::streaming::spdy) enum Read {
+    Bytes(usize),
+    End,
+    Lost,
+    Nothing,
+}
+
+/// What a write does.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::streaming::spdy) enum Write {
+    Taken(usize),
+    Lost,
+    Full,
+}
+
+impl Core {
+    pub(in crate::streaming::spdy) fn take_incoming(&mut self) -> Option<(u32, Headers)> {
+        self.incoming.pop_front()
+    }
+
+    pub(in crate::streaming::spdy) fn accept(&mut self, id: u32) {
+        let block = self.deflater.empty();
+        self.say(&frame::syn_reply(id, &block));
+    }
+
+    pub(in crate::streaming::spdy) fn refuse(&mut self, id: u32) {
+        self.say(&frame::rst_stream(id, Reset::RefusedStream));
+        self.empty_inbox(id);
+        self.streams.remove(&id);
+    }
+
+    pub(in crate::streaming::spdy) fn read(
+        &mut self,
+        id: u32,
+        buffer: &mut tokio::io::ReadBuf<'_>,
+        waker: &Waker,
+    ) -> Read {
+        let Some(entry) = self.streams.get_mut(&id) else { return Read::Lost };
+        if entry.inbox.is_empty() {
+            return match (entry.received_fin, entry.reset || self.life == Life::Over) {
+                (_, true) if !entry.received_fin || entry.reset => Read::Lost,
+                (true, _) => Read::End,
+                _ => {
+                    entry.reader = Some(waker.clone());
+                    Read::Nothing
+                }
+            };
+        }
+        let length = entry.inbox.len().min(buffer.remaining());
+        let was_full = entry.is_full();
+        buffer.put_slice(&entry.inbox[..length]);
+        entry.inbox.advance(length);
+        if entry.inbox.is_empty() && entry.inbox.capacity() < KEPT_BUFFER {
+            entry.inbox = BytesMut::new();
+        }
+        self.full -= usize::from(was_full && !entry.is_full());
+        self.in_bytes -= length;
+        if was_full {
+            self.driver.take().into_iter().for_each(Waker::wake);
+        }
+        entry.consumed = entry.consumed.saturating_add(length as u32);
+        if entry.consumed >= WINDOW_STEP && !entry.received_fin {
+            let update = frame::window_update(id, std::mem::take(&mut entry.consumed));
+            self.say(&update);
+        }
+        self.session_consumed(length);
+        Read::Bytes(length)
+    }
+
+    pub(in crate::streaming::spdy) fn write(&mut self, id: u32, data: &[u8], waker: &Waker) -> Write {
+        let over = self.life == Life::Over;
+        let windows = self.windows;
+        let Some(entry) = self.streams.get_mut(&id) else { return Write::Lost };
+        if over || entry.reset || entry.sent_fin {
+            return Write::Lost;
+        }
+        let window = if windows { entry.window.min(self.session_window) } else { i64::MAX };
+        let length = data.len().min(MAX_DATA).min(usize::try_from(window).unwrap_or(0));
+        if entry.out_bytes >= MAX_STREAM_OUT || self.out_bytes >= MAX_SESSION_OUT || length == 0 {
+            entry.writer = Some(waker.clone());
+            return Write::Full;
+        }
+        entry.window -= length as i64;
+        self.session_window -= length as i64;
+        self.last_data = Instant::now();
+        self.queue(id, frame::data(id, &data[..length], false));
+        Write::Taken(length)
+    }
+
+    /// Ends our side of the stream.
+    pub(in crate::streaming::spdy) fn finish(&mut self, id: u32) {
+        let Some(entry) = self.streams.get_mut(&id) else { return };
+        if !entry.sent_fin && !entry.reset {
+            entry.sent_fin = true;
+            self.queue(id, frame::data(id, &[], true));
+        }
+    }
+
+    /// Its holder is gone. What it has not ended in both directions, ends with a reset.
+    pub(in crate::streaming::spdy) fn release(&mut self, id: u32) {
+        self.empty_inbox(id);
+        let Some(entry) = self.streams.get_mut(&id) else { return };
+        entry.dropped = true;
+        let ended = entry.reset || (entry.sent_fin && entry.received_fin);
+        if !ended && self.life != Life::Over {
+            let cut_off = !entry.sent_fin;
+            entry.sent_fin = true;
+            if cut_off {
+                self.empty_outbox(id);
+            }
+            self.queue(id, frame::rst_stream(id, Reset::Cancel));
+        }
+        self.forget_if_done(id);
+    }
+
+    pub(super) fn forget_if_done(&mut self, id: u32) {
+        if self.streams.get(&id).is_some_and(|entry| entry.dropped && entry.outbox.is_empty()) {
+            self.streams.remove(&id);
+        }
+    }
+
+    pub(super) fn empty_inbox(&mut self, id: u32) {
+        let Some(entry) = self.streams.get_mut(&id) else { return };
+        self.full -= usize::from(entry.is_full());
+        let inbox = std::mem::take(&mut entry.inbox);
+        self.in_bytes -= inbox.len();
+        self.session_consumed(inbox.len());
+        self.wake_driver();
+    }
+
+    pub(super) fn empty_outbox(&mut self, id: u32) {
+        let Some(entry) = self.streams.get_mut(&id) else { return };
+        entry.outbox.clear();
+        self.out_bytes -= std::mem::take(&mut entry.out_bytes);
+    }
+
+    pub(super) fn session_consumed(&mut self, length: usize) {
+        self.session_consumed = self.session_consumed.saturating_add(length as u32);
+        if self.session_consumed >= WINDOW_STEP {
+            let delta = std::mem::take(&mut self.session_consumed);
+            self.say(&frame::window_update(0, delta));
+        }
+    }
+
+    // ---- The way out ----
+
+    pub(super) fn say(&mut self, frame: &[u8]) {
+        self.control.extend_from_slice(frame);
+        self.wake_driver();
+    }
+
+    fn queue(&mut self, id: u32, frame: Bytes) {
+        let Some(entry) = self.streams.get_mut(&id) else { return };
+        entry.out_bytes += frame.len() + FRAME_OVERHEAD;
+        self.out_bytes += frame.len() + FRAME_OVERHEAD;
+        entry.outbox.push_back(frame);
+        if !std::mem::replace(&mut entry.in_turn, true) {
+            self.turns.push_back(id);
+        }
+        self.wake_driver();
+    }
+
+    /// What has to be sent next: control frames, then one frame of each stream in turn, about [`MAX_DATA`] bytes.
+    pub(in crate::streaming::spdy) fn outgoing(&mut self) -> Vec<Bytes> {
+        let mut frames = Vec::new();
+        if !self.control.is_empty() {
+            frames.push(self.control.split().freeze());
+        }
+        let mut length = 0;
+        while length < MAX_DATA {
+            let Some(id) = self.turns.pop_front() else { break };
+            let Some(entry) = self.streams.get_mut(&id) else { continue };
+            entry.in_turn = false;
+            let Some(frame) = entry.outbox.pop_front() else { continue };
+            let was_full = self.out_bytes >= MAX_SESSION_OUT;
+            entry.out_bytes -= frame.len() + FRAME_OVERHEAD;
+            self.out_bytes -= frame.len() + FRAME_OVERHEAD;
+            entry.writer.take().into_iter().for_each(Waker::wake);
+            if !entry.outbox.is_empty() {
+                entry.in_turn = true;
+                self.turns.push_back(id);
+            }
+            length += frame.len();
+            frames.push(frame);
+            self.forget_if_done(id);
+            if was_full {
+                self.wake_writers();
+            }
+        }
+        frames
+    }
+
+    /// A ping, unless the last ones are not sent yet.
+    pub(in crate::streaming::spdy) fn ping(&mut self, id: u32) {
+        if self.control.is_empty() {
+            self.say(&frame::ping(id));
+        }
+    }
+
+    /// No stream goes on from here. What waits in `control` may still be sent, with the reason as the last frame.
+    pub(in crate::streaming::spdy) fn end(&mut self, reason: Option<GoAway>) {
+        self.life = Life::Over;
+        if let Some(reason) = reason {
+            self.say(&frame::go_away(self.last_id, reason));
+        }
+        self.streams.values_mut().for_each(Entry::wake);
+        self.incoming_waker.take().into_iter().for_each(Waker::wake);
+    }
+
+    /// Of control frames alone: what streams had to send goes no further.
+    pub(in crate::streaming::spdy) fn last_words(&mut self) -> Bytes {
+        self.control.split().freeze()
+    }
+
+    pub(in crate::streaming::spdy) fn close(&mut self) {
+        self.life = Life::Closing;
+        self.wake_driver();
+    }
+
+    pub(in crate::streaming::spdy) fn watch(&mut self, waker: &Waker) {
+        self.driver = Some(waker.clone());
+    }
+
+    fn wake_driver(&mut self) {
+        self.driver.take().into_iter().for_each(Waker::wake);
+    }
+
+    pub(super) fn wake_writers(&mut self) {
+        self.streams.values_mut().filter_map(|entry| entry.writer.take()).for_each(Waker::wake);
+    }
+
+    /// What is held in memory, about, in bytes.
+    #[cfg(any(test, fuzzing))]
+    pub(in crate::streaming::spdy) fn held_bytes(&self) -> usize {
+        let inboxes: usize = self.streams.values().map(|entry| entry.inbox.capacity()).sum();
+        inboxes + self.out_bytes + self.control.capacity()
+    }
+}

@@ -1,0 +1,60 @@
+//! WebSocket connections (RFC 6455) after their handshake: what a peer may send, how it is told off, and the two ways in which they are used.
+//!
+//! - [`Channels`]: every message belongs to a numbered channel, which its first byte names; a channel is a pipe in one or both directions.
+//! - [`Tunnel`]: the messages' bytes are one stream, which SPDY goes through.
+//!
+//! A session holds at most three messages of [`MAX_MESSAGE_BYTES`]: one being read, one waiting, one being used. What is not consumed is not read.
+
+mod activity;
+mod channel;
+mod channels;
+mod tunnel;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Error;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
+
+pub(crate) use activity::Activity;
+pub(crate) use channel::Encoding;
+pub(crate) use channels::{Channels, Reader, Writer};
+pub(crate) use tunnel::Tunnel;
+
+/// As the kubelet's server has it: clients that send a whole file as one message exist.
+const MAX_MESSAGE_BYTES: usize = 32 << 20;
+const BUFFER_BYTES: usize = 64 << 10;
+
+/// The server's side of a connection whose handshake is done.
+pub(crate) async fn accept<IO>(io: IO) -> WebSocketStream<IO>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
+    WebSocketStream::from_raw_socket(io, Role::Server, Some(config())).await
+}
+
+fn config() -> WebSocketConfig {
+    WebSocketConfig::default()
+        .read_buffer_size(BUFFER_BYTES)
+        .write_buffer_size(BUFFER_BYTES)
+        .max_write_buffer_size(16 * BUFFER_BYTES)
+        .max_message_size(Some(MAX_MESSAGE_BYTES))
+        .max_frame_size(Some(MAX_MESSAGE_BYTES))
+}
+
+/// What a peer is told that broke a rule, or nothing if the connection is gone (RFC 6455, section 7.4.1).
+fn verdict(error: &Error) -> Option<CloseFrame> {
+    let code = match error {
+        Error::Capacity(_) => CloseCode::Size,
+        Error::Utf8(_) => CloseCode::Invalid,
+        Error::Protocol(_) => CloseCode::Protocol,
+        _ => return None,
+    };
+    Some(close_frame(code, error.to_string()))
+}
+
+/// The reason is left out if it would not fit a control frame beside the code.
+fn close_frame(code: CloseCode, reason: String) -> CloseFrame {
+    let reason = if reason.len() <= 123 { reason } else { String::new() };
+    CloseFrame { code, reason: reason.into() }
+}
