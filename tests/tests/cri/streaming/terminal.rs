@@ -11,7 +11,12 @@ async fn control_d_ends_the_shell_with_its_last_code() {
     node::run(async |node| {
         let (_, id) = node.run_pod(&requests::sandbox(node, "end"), &requests::idle("c")).await?;
         let mut shell = exec(node, &id, &["sh"], Streams::TERMINAL).await?;
-        shell.write("(exit 42)\n\x04").await?;
+        // What is typed before the shell edits its line is a line of the kernel's, and Ctrl-D is no character of it.
+        shell.expect("# ").await?;
+        shell.write("(exit 42)\n").await?;
+        shell.expect("\n").await?;
+        shell.expect("# ").await?;
+        shell.write("\x04").await?;
         let ended = shell.end().await?;
         assert_eq!(ended.exit_code(), Some(42), "{}: {}", ended.status, ended.stdout());
         Ok(())
