@@ -189,32 +189,6 @@ impl OptionValue for Duration {
     }
 }
 
-impl OptionValue for SocketAddr {
-    const KIND: &'static str = "an address with a port";
-    fn from_toml(value: &Value) -> Result<Self, String> {
-        Self::from_text(value.as_str().ok_or_else(|| wrong::<Self>(value))?)
-    }
-    fn to_toml(&self) -> Value {
-        Value::String(self.to_string())
-    }
-    fn from_text(text: &str) -> Result<Self, String> {
-        text.parse().map_err(|_| format!("expected {}, found `{text}`", Self::KIND))
-    }
-}
-
-impl OptionValue for IpAddr {
-    const KIND: &'static str = "an IP address";
-    fn from_toml(value: &Value) -> Result<Self, String> {
-        Self::from_text(value.as_str().ok_or_else(|| wrong::<Self>(value))?)
-    }
-    fn to_toml(&self) -> Value {
-        Value::String(self.to_string())
-    }
-    fn from_text(text: &str) -> Result<Self, String> {
-        text.parse().map_err(|_| format!("expected {}, found `{text}`", Self::KIND))
-    }
-}
-
 /// An empty string stands for nothing: TOML has no null.
 impl<T: OptionValue> OptionValue for Option<T> {
     const KIND: &'static str = T::KIND;
@@ -300,6 +274,27 @@ macro_rules! by_serde {
         }
     };
 }
+
+/// As their own text, in TOML and elsewhere.
+macro_rules! by_text {
+    ($ty:ty, $kind:literal) => {
+        impl OptionValue for $ty {
+            const KIND: &'static str = $kind;
+            fn from_toml(value: &Value) -> Result<Self, String> {
+                Self::from_text(value.as_str().ok_or_else(|| wrong::<Self>(value))?)
+            }
+            fn to_toml(&self) -> Value {
+                Value::String(self.to_string())
+            }
+            fn from_text(text: &str) -> Result<Self, String> {
+                text.parse().map_err(|_| format!("expected {}, found `{text}`", Self::KIND))
+            }
+        }
+    };
+}
+
+by_text!(SocketAddr, "an address with a port");
+by_text!(IpAddr, "an IP address");
 
 by_serde!(CgroupDriver, "`cgroupfs` or `systemd`");
 by_serde!(LogFormat, "`text` or `json`");

@@ -8,6 +8,7 @@
 //!          Tickets: once, for a minute                        TLS, HTTP/1.1
 //! ```
 
+mod activity;
 mod connection;
 mod desk;
 mod negotiate;

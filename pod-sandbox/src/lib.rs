@@ -42,5 +42,4 @@ pub use events::{Event, EventKind};
 pub use linkspan_runtime_oci::{ExecOutput, TerminalSize};
 pub use model::StreamSet;
 pub use pods::{Parts, Pods};
-pub use sandbox::port_forward::Forwarder;
 pub use session::{AttachSession, ExecSession, Resizer, SessionEnd, SessionInput, SessionIo, SessionOutput};

@@ -4,7 +4,7 @@
 //! run ──▶ Ready ──stop──▶ Stopped ──remove──▶ (gone)
 //! ```
 
-pub(crate) mod port_forward;
+mod port_forward;
 pub(crate) mod record;
 pub(crate) mod remove;
 pub(crate) mod run;

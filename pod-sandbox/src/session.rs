@@ -18,7 +18,7 @@ use tokio::net::unix::pipe::{Receiver, Sender};
 
 use crate::container::attach::InputEnd;
 use crate::error::Error;
-use crate::model::ContainerId;
+use crate::model::{ContainerId, StreamSet};
 
 /// A running exec.
 pub struct ExecSession {
@@ -45,6 +45,46 @@ pub struct SessionIo {
     pub stderr: Option<SessionOutput>,
     /// With a terminal only.
     pub resizer: Option<Resizer>,
+}
+
+/// The processes' ends of a session's pipes, for the streams that were asked for.
+#[derive(Default)]
+pub(crate) struct ProcessEnds {
+    pub(crate) stdin: Option<OwnedFd>,
+    pub(crate) stdout: Option<OwnedFd>,
+    pub(crate) stderr: Option<OwnedFd>,
+}
+
+impl SessionIo {
+    /// Pipes for `streams`. `end` hears of the end of the input before its pipe is closed.
+    pub(crate) fn pipes(streams: StreamSet, end: Option<InputEnd>) -> Result<(Self, ProcessEnds), Error> {
+        let mut io = Self { input: None, stdout: None, stderr: None, resizer: None };
+        let mut ends = ProcessEnds::default();
+        if streams.stdin {
+            let (input, theirs) = SessionInput::pipe(end)?;
+            (io.input, ends.stdin) = (Some(input), Some(theirs));
+        }
+        if streams.stdout {
+            let (output, theirs) = SessionOutput::pipe()?;
+            (io.stdout, ends.stdout) = (Some(output), Some(theirs));
+        }
+        if streams.stderr {
+            let (output, theirs) = SessionOutput::pipe()?;
+            (io.stderr, ends.stderr) = (Some(output), Some(theirs));
+        }
+        Ok((io, ends))
+    }
+
+    /// A terminal of our own. All of its output is stdout. Its input is held even if nobody types: the last holder's
+    /// end is a hang-up.
+    pub(crate) fn terminal(terminal: &Terminal, streams: StreamSet) -> Self {
+        Self {
+            input: streams.stdin.then(|| SessionInput { way: Sink::Terminal(terminal.clone()), end: None }),
+            stdout: streams.stdout.then(|| SessionOutput { way: Source::Terminal(terminal.clone()) }),
+            stderr: None,
+            resizer: Some(Resizer { way: Screen::Own(terminal.clone()) }),
+        }
+    }
 }
 
 /// How a session ends.
@@ -76,12 +116,8 @@ enum Sink {
 }
 
 impl SessionInput {
-    pub(crate) fn terminal(terminal: Terminal) -> Self {
-        Self { way: Sink::Terminal(terminal), end: None }
-    }
-
-    /// A pipe, and the process's end of it. `end` hears of its end before the pipe is closed.
-    pub(crate) fn pipe(end: Option<InputEnd>) -> Result<(Self, OwnedFd), Error> {
+    /// A pipe, and the process's end of it.
+    fn pipe(end: Option<InputEnd>) -> Result<(Self, OwnedFd), Error> {
         let (theirs, ours) = new_pipe()?;
         let ours = Sender::from_owned_fd(ours).map_err(Error::store("watching a", PIPE))?;
         Ok((Self { way: Sink::Pipe(ours), end }, theirs))
@@ -140,12 +176,8 @@ enum Source {
 }
 
 impl SessionOutput {
-    pub(crate) fn terminal(terminal: Terminal) -> Self {
-        Self { way: Source::Terminal(terminal) }
-    }
-
     /// A pipe, and the process's end of it.
-    pub(crate) fn pipe() -> Result<(Self, OwnedFd), Error> {
+    fn pipe() -> Result<(Self, OwnedFd), Error> {
         let (ours, theirs) = new_pipe()?;
         let ours = Receiver::from_owned_fd(ours).map_err(Error::store("watching a", PIPE))?;
         Ok((Self { way: Source::Pipe(ours) }, theirs))
@@ -178,10 +210,6 @@ enum Screen {
 }
 
 impl Resizer {
-    pub(crate) fn terminal(terminal: Terminal) -> Self {
-        Self { way: Screen::Own(terminal) }
-    }
-
     pub(crate) fn container(monitor: Monitor, id: ContainerId) -> Self {
         Self { way: Screen::Container { monitor, id } }
     }

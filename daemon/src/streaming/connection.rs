@@ -23,7 +23,7 @@ use tokio_rustls::TlsAcceptor;
 use tracing::{Instrument as _, Span, field};
 
 use super::desk::Desk;
-use super::negotiate::{Negotiated, Refused, negotiate};
+use super::negotiate::{Negotiated, Refused, STREAM_PROTOCOL, negotiate};
 use super::request::{Kind, Ticket};
 use super::tickets;
 use crate::metrics::{Metrics, SessionCount};
@@ -110,10 +110,10 @@ impl Connections {
         let upgrade = hyper::upgrade::on(&mut request);
         let (head, _) = request.into_parts();
         let (kind, token) = place(head.uri.path())
-            .ok_or_else(|| refused(StatusCode::NOT_FOUND, "no such path on the streaming server"))?;
+            .ok_or_else(|| Refused::new(StatusCode::NOT_FOUND, "no such path on the streaming server"))?;
         if head.method != Method::GET && head.method != Method::POST {
             let mut answer =
-                refused(StatusCode::METHOD_NOT_ALLOWED, "only GET and POST open a streaming URL");
+                Refused::new(StatusCode::METHOD_NOT_ALLOWED, "only GET and POST open a streaming URL");
             answer.headers.push((ALLOW, HeaderValue::from_static("GET, POST")));
             return Err(answer);
         }
@@ -122,11 +122,12 @@ impl Connections {
                 "this URL was opened before, is older than {} s, or was never given",
                 tickets::LIFETIME.as_secs()
             );
-            refused(StatusCode::NOT_FOUND, message)
+            Refused::new(StatusCode::NOT_FOUND, message)
         })?;
         let negotiated = negotiate(&head, &ticket)?;
         let room = self.sessions.clone().try_acquire_owned().map_err(|_| {
-            let mut answer = refused(StatusCode::TOO_MANY_REQUESTS, "too many streaming sessions are open");
+            let mut answer =
+                Refused::new(StatusCode::TOO_MANY_REQUESTS, "too many streaming sessions are open");
             answer.headers.push((RETRY_AFTER, HeaderValue::from(tickets::LIFETIME.as_secs())));
             answer
         })?;
@@ -168,8 +169,7 @@ impl Drop for Session {
 }
 
 fn span(ticket: &Ticket, headers: &HeaderMap, peer: SocketAddr) -> Span {
-    const PROTOCOLS: [HeaderName; 2] =
-        [http::header::SEC_WEBSOCKET_PROTOCOL, HeaderName::from_static("x-stream-protocol-version")];
+    const PROTOCOLS: [HeaderName; 2] = [http::header::SEC_WEBSOCKET_PROTOCOL, STREAM_PROTOCOL];
     let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     let span = tracing::info_span!(
         "session",
@@ -200,10 +200,6 @@ fn switching(headers: &HeaderMap) -> Response<Full<Bytes>> {
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     *response.headers_mut() = headers.clone();
     response
-}
-
-fn refused(status: StatusCode, message: impl Into<String>) -> Refused {
-    Refused { status, headers: Vec::new(), message: message.into() }
 }
 
 /// And goodbye: a client that gets it wrong starts anew, with another URL.

@@ -49,10 +49,8 @@ pub(crate) async fn serve<IO>(
 
 async fn exec(client: Client, pods: Pods, container: ContainerId, command: Vec<String>, streams: StreamSet) {
     let gone = client.gone.clone();
-    let session = tokio::select! {
-        biased;
-        () = gone.cancelled() => return,
-        session = pods.exec(&container, command, streams) => session,
+    let Some(session) = gone.run_until_cancelled(pods.exec(&container, command, streams)).await else {
+        return;
     };
     match session {
         Ok(session) => remote_command::run_exec(client, remote_command::exec_process(session)).await,
@@ -62,11 +60,7 @@ async fn exec(client: Client, pods: Pods, container: ContainerId, command: Vec<S
 
 async fn attach(client: Client, pods: Pods, container: ContainerId, streams: StreamSet) {
     let gone = client.gone.clone();
-    let session = tokio::select! {
-        biased;
-        () = gone.cancelled() => return,
-        session = pods.attach(&container, streams) => session,
-    };
+    let Some(session) = gone.run_until_cancelled(pods.attach(&container, streams)).await else { return };
     match session {
         Ok(session) => {
             let ends_with_input = !session.stdin_once || streams.tty;
@@ -134,6 +128,6 @@ struct IntoPod {
 
 impl Connect for IntoPod {
     async fn connect(&self, port: u16) -> Result<TcpStream, Error> {
-        self.pods.port_forward(&self.sandbox)?.connect(port).await
+        self.pods.port_forward(&self.sandbox, port).await
     }
 }

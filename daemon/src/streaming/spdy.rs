@@ -28,16 +28,16 @@ pub(crate) use stream::Stream;
 /// What ends a session that nobody ends.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
-    /// How long it may carry no data; zero: for ever.
+    /// How long it may carry no data.
     pub(crate) idle: Duration,
 }
 
-/// What a fuzzer calls: a peer that sends `data`, cut into pieces of the length that the first byte says.
+/// A peer that sends `data`, cut into pieces of the length that the first byte says.
 ///
 /// # Panics
 /// If what is held in memory is beyond its bounds.
-#[cfg(any(test, fuzzing))]
-pub(crate) fn fuzz(data: &[u8]) {
+#[cfg(test)]
+fn fuzz(data: &[u8]) {
     const MOST_BYTES: usize = 8 << 20;
     let Some((size, bytes)) = data.split_first() else { return };
     let (mut parser, mut core) = (frame::Parser::new(), core::Core::new());

@@ -5,21 +5,30 @@
 //!
 //! A session holds at most three messages of [`MAX_MESSAGE_BYTES`]: one being read, one waiting, one being used. What is not consumed is not read.
 
-mod activity;
 mod channel;
 mod channels;
 mod tunnel;
 
-use tokio::io::{AsyncRead, AsyncWrite};
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Error;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 
-pub(crate) use activity::Activity;
 pub(crate) use channel::Encoding;
 pub(crate) use channels::{Channels, Reader, Writer};
 pub(crate) use tunnel::Tunnel;
+
+/// A regular end, which client-go takes for success.
+fn goodbye() -> CloseFrame {
+    close_frame(CloseCode::Normal, String::new())
+}
+
+/// Moves as much of `current` as `buffer` has room for.
+fn take(current: &mut Bytes, buffer: &mut ReadBuf<'_>) {
+    buffer.put_slice(&current.split_to(current.len().min(buffer.remaining())));
+}
 
 /// As the kubelet's server has it: clients that send a whole file as one message exist.
 const MAX_MESSAGE_BYTES: usize = 32 << 20;

@@ -13,7 +13,7 @@ use crate::error::{Error, Refusal};
 use crate::find;
 use crate::model::{ContainerId, ContainerState, StreamSet};
 use crate::pods::{Inner, Pods};
-use crate::session::{AttachSession, Resizer, SessionEnd, SessionInput, SessionIo, SessionOutput};
+use crate::session::{AttachSession, ProcessEnds, Resizer, SessionEnd, SessionIo};
 
 impl Pods {
     /// Whether a client could attach now: the container's full ID, and whether it has a terminal.
@@ -35,21 +35,11 @@ impl Pods {
         let (record, monitor) = attachable(inner, id.as_str())?;
         let attach_id = ContainerId::generate().to_string();
         let tty = record.config.tty;
-        let mut stdio = AttachStdio::default();
-        let mut io = SessionIo { input: None, stdout: None, stderr: None, resizer: None };
-        if streams.stdin {
-            let end = InputEnd::new(inner, &monitor, record.id.clone(), attach_id.clone());
-            let (input, theirs) = SessionInput::pipe(Some(end))?;
-            (io.input, stdio.stdin) = (Some(input), Some(theirs));
-        }
-        if streams.stdout {
-            let (output, theirs) = SessionOutput::pipe()?;
-            (io.stdout, stdio.stdout) = (Some(output), Some(theirs));
-        }
-        if streams.stderr && !tty {
-            let (output, theirs) = SessionOutput::pipe()?;
-            (io.stderr, stdio.stderr) = (Some(output), Some(theirs));
-        }
+        // A terminal has one output.
+        let streams = StreamSet { stderr: streams.stderr && !tty, ..streams };
+        let end = InputEnd::new(inner, &monitor, record.id.clone(), attach_id.clone());
+        let (mut io, ProcessEnds { stdin, stdout, stderr }) = SessionIo::pipes(streams, Some(end))?;
+        let stdio = AttachStdio { stdin, stdout, stderr };
         if tty {
             io.resizer = Some(Resizer::container(monitor.clone(), record.id.clone()));
         }

@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use linkspan_runtime_oci::monitor::Monitor;
-use linkspan_runtime_oci::{ExecRequest, ExecStdio, Terminal};
+use linkspan_runtime_oci::{ExecRequest, ExecStdio};
 use tokio::sync::oneshot;
 
 use super::exec::{Scratch, executable, prepare};
 use crate::error::{Error, Refusal};
 use crate::model::{ContainerId, StreamSet};
 use crate::pods::{Inner, Pods};
-use crate::session::{ExecSession, Resizer, SessionEnd, SessionInput, SessionIo, SessionOutput};
+use crate::session::{ExecSession, ProcessEnds, SessionEnd, SessionIo};
 
 /// Between the hang-up of a process whose client has left, and its death.
 const HANG_UP_GRACE: Duration = Duration::from_secs(10);
@@ -56,20 +56,7 @@ struct Run {
 
 impl Run {
     fn on_pipes(self, streams: StreamSet) -> Result<ExecSession, Error> {
-        let mut io = SessionIo { input: None, stdout: None, stderr: None, resizer: None };
-        let (mut stdin, mut stdout, mut stderr) = (None, None, None);
-        if streams.stdin {
-            let (input, theirs) = SessionInput::pipe(None)?;
-            (io.input, stdin) = (Some(input), Some(theirs));
-        }
-        if streams.stdout {
-            let (output, theirs) = SessionOutput::pipe()?;
-            (io.stdout, stdout) = (Some(output), Some(theirs));
-        }
-        if streams.stderr {
-            let (output, theirs) = SessionOutput::pipe()?;
-            (io.stderr, stderr) = (Some(output), Some(theirs));
-        }
+        let (io, ProcessEnds { stdin, stdout, stderr }) = SessionIo::pipes(streams, None)?;
         Ok(ExecSession { io, end: self.start(ExecStdio::Pipes { stdin, stdout, stderr }) })
     }
 
@@ -81,7 +68,7 @@ impl Run {
             let code = end.wait().await?;
             return Err(Error::Lost { what: format!("an exec's terminal; exit code {code}") });
         };
-        Ok(ExecSession { io: on(&terminal, streams), end })
+        Ok(ExecSession { io: SessionIo::terminal(&terminal, streams), end })
     }
 
     /// Asks for the process, and follows it until it has ended, whether or not the client stays.
@@ -123,15 +110,5 @@ impl Run {
 async fn hang_up(monitor: &Monitor, exec_id: &str) {
     if let Err(error) = monitor.hang_up_exec(exec_id, HANG_UP_GRACE).await {
         tracing::warn!(exec_id, %error, "a process whose client has left was not hung up");
-    }
-}
-
-/// All of a terminal's output is stdout. Its input is held even if nobody types: the last holder's end is a hang-up.
-fn on(terminal: &Terminal, streams: StreamSet) -> SessionIo {
-    SessionIo {
-        input: streams.stdin.then(|| SessionInput::terminal(terminal.clone())),
-        stdout: streams.stdout.then(|| SessionOutput::terminal(terminal.clone())),
-        stderr: None,
-        resizer: Some(Resizer::terminal(terminal.clone())),
     }
 }

@@ -21,13 +21,7 @@ pub struct InterfaceStats {
 
 /// The counters of all interfaces in the namespace, in the kernel's order, `lo` included.
 pub async fn interface_stats(netns: &Path) -> Result<Vec<InterfaceStats>, Error> {
-    let path = netns.to_path_buf();
-    let lost = Error::Lost { path: path.clone() };
-    tokio::task::spawn_blocking(move || {
-        let read = || route::links(&mut Socket::route_in(&path)?);
-        let links = read().map_err(Error::io("reading interfaces in", &path))?;
-        Ok(links.into_iter().map(|link| link.stats).collect())
-    })
-    .await
-    .unwrap_or(Err(lost))
+    let links = super::in_network(netns, || route::links(&mut Socket::route()?)).await?;
+    let links = links.map_err(Error::io("reading interfaces in", netns))?;
+    Ok(links.into_iter().map(|link| link.stats).collect())
 }

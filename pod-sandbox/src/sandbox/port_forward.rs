@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpSocket, TcpStream};
@@ -12,6 +12,7 @@ use crate::find;
 use crate::model::{SandboxId, SandboxState};
 use crate::namespaces;
 use crate::pods::Pods;
+use crate::sandbox::record::SandboxRecord;
 
 /// For a port whose queue of connections is full: the kernel drops ours without a word.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -22,46 +23,18 @@ impl Pods {
     /// # Errors
     /// [`Error::NoSuchSandbox`], [`Error::Ambiguous`]; [`Error::Refused`] unless it is ready.
     pub fn check_port_forward(&self, sandbox_id: &str) -> Result<SandboxId, Error> {
-        self.forwarder(sandbox_id).map(|(id, _)| id)
+        self.forwardable(sandbox_id).map(|record| record.id.clone())
     }
 
-    /// The way into a ready sandbox (CRI api.proto, PortForward).
+    /// Connects to `127.0.0.1:port`, else to `[::1]:port`, in the network namespace of a ready sandbox (CRI api.proto,
+    /// PortForward). A socket stays in the namespace that it was made in, so only that is done there.
     ///
     /// # Errors
-    /// As [`Self::check_port_forward`].
-    pub fn port_forward(&self, id: &SandboxId) -> Result<Forwarder, Error> {
-        self.forwarder(id.as_str()).map(|(_, forwarder)| forwarder)
-    }
-
-    fn forwarder(&self, id: &str) -> Result<(SandboxId, Forwarder), Error> {
-        self.inner.check_open()?;
-        let record = find::sandbox(&self.inner.table.snapshot(), id)?;
-        match record.state.for_cri() {
-            SandboxState::Ready => {
-                let netns = record.namespaces.network.clone();
-                Ok((record.id.clone(), Forwarder { netns }))
-            }
-            state => Err(Error::Refused(Refusal::SandboxNotReady { id: record.id.to_string(), state })),
-        }
-    }
-}
-
-/// Connects to the ports of one sandbox.
-#[derive(Clone, Debug)]
-pub struct Forwarder {
-    /// `None`: the host's own.
-    netns: Option<PathBuf>,
-}
-
-impl Forwarder {
-    /// Connects to `127.0.0.1:port`, else to `[::1]:port`, in the pod's network namespace. A socket stays in the
-    /// namespace that it was made in, so only that is done there.
-    ///
-    /// # Errors
-    /// [`Error::PortUnreachable`] with the reason of IPv4, or of IPv6 if only that was reached.
-    pub async fn connect(&self, port: u16) -> Result<TcpStream, Error> {
+    /// As [`Self::check_port_forward`]; [`Error::PortUnreachable`] with the reason of IPv4.
+    pub async fn port_forward(&self, id: &SandboxId, port: u16) -> Result<TcpStream, Error> {
         let unreachable = |source| Error::PortUnreachable { port, source };
-        let sockets = match &self.netns {
+        let record = self.forwardable(id.as_str())?;
+        let sockets = match &record.namespaces.network {
             Some(netns) => namespaces::in_network(netns, sockets).await?,
             None => sockets(),
         };
@@ -76,6 +49,15 @@ impl Forwarder {
         };
         let timed_out = |_| Err(io::ErrorKind::TimedOut.into());
         tokio::time::timeout(CONNECT_TIMEOUT, connecting).await.unwrap_or_else(timed_out).map_err(unreachable)
+    }
+
+    fn forwardable(&self, id: &str) -> Result<Arc<SandboxRecord>, Error> {
+        self.inner.check_open()?;
+        let record = find::sandbox(&self.inner.table.snapshot(), id)?;
+        match record.state.for_cri() {
+            SandboxState::Ready => Ok(record),
+            state => Err(Error::Refused(Refusal::SandboxNotReady { id: record.id.to_string(), state })),
+        }
     }
 }
 

@@ -28,23 +28,10 @@ where
     E: Future<Output = Result<i32, Error>> + Send,
     R: Resize,
 {
-    let ended = CancellationToken::new();
     let Client { stdin, stdout, stderr, resize, end: sink, gone } = client;
     let mut end = Box::pin(process.end);
     let mut input = Input { from: stdin, to: process.stdin };
-    let ending = async {
-        let result = (&mut end).await;
-        ended.cancel();
-        result
-    };
-    let outputs = async {
-        tokio::join!(
-            pump_output(process.stdout, stdout, &ended),
-            pump_output(process.stderr, stderr, &ended),
-            ending
-        )
-        .2
-    };
+    let all = deliver([(process.stdout, stdout), (process.stderr, stderr)], &mut end);
     let beside = async {
         tokio::join!(input.pump(), pump_sizes(resize, process.resizer));
         std::future::pending::<()>().await;
@@ -52,7 +39,7 @@ where
     let result = tokio::select! {
         biased;
         () = gone.cancelled() => None,
-        result = outputs => Some(result),
+        result = all => Some(result),
         () = beside => None,
     };
     match result {
@@ -77,7 +64,6 @@ where
     E: Future<Output = Result<(), Error>> + Send,
     R: Resize,
 {
-    let ended = CancellationToken::new();
     let Client { stdin, stdout, stderr, resize, end: sink, gone } = client;
     let mut input = Input { from: stdin, to: process.stdin };
     // Kept to the last: what the container answers to the last of the input is still delivered.
@@ -89,21 +75,12 @@ where
         }
     };
     let ending = async {
-        let result = tokio::select! {
+        tokio::select! {
             result = &mut end => result,
             () = leaving => Ok(()),
-        };
-        ended.cancel();
-        result
+        }
     };
-    let all = async {
-        tokio::join!(
-            pump_output(process.stdout, stdout, &ended),
-            pump_output(process.stderr, stderr, &ended),
-            ending
-        )
-        .2
-    };
+    let all = deliver([(process.stdout, stdout), (process.stderr, stderr)], ending);
     let beside = async {
         pump_sizes(resize, process.resizer).await;
         std::future::pending::<()>().await;
@@ -186,6 +163,20 @@ impl Input {
             let _ = to.shutdown().await;
         }
     }
+}
+
+/// Copies both outputs until they have ended; once `ending` has resolved, only what is left of them.
+async fn deliver<T>(outputs: [(Option<BoxRead>, Option<BoxWrite>); 2], ending: impl Future<Output = T>) -> T {
+    let ended = CancellationToken::new();
+    let [(stdout, to_stdout), (stderr, to_stderr)] = outputs;
+    let ending = async {
+        let result = ending.await;
+        ended.cancel();
+        result
+    };
+    let (result, (), ()) =
+        tokio::join!(ending, pump_output(stdout, to_stdout, &ended), pump_output(stderr, to_stderr, &ended));
+    result
 }
 
 /// Copies until the end of `from`, or until `ended` and nothing more is left, and then ends `to`.

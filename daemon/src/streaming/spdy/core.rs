@@ -8,10 +8,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::task::Waker;
 
 use bytes::{Bytes, BytesMut};
-use tokio::time::Instant;
 
 use super::frame::{self, Frame, Reset, Violation};
 use super::headers::{Deflater, Headers, Inflater};
+use crate::streaming::activity::Activity;
 
 /// Streams at once, those included that are still being sent.
 const MAX_STREAMS: usize = 4096;
@@ -62,7 +62,8 @@ pub(super) struct Core {
     session_window: i64,
     session_consumed: u32,
     pub(super) life: Life,
-    pub(super) last_data: Instant,
+    /// Data in either direction, and nothing else.
+    pub(super) activity: Activity,
 }
 
 /// Of a session.
@@ -117,7 +118,14 @@ impl Entry {
     }
 
     fn wake(&mut self) {
-        self.reader.take().into_iter().chain(self.writer.take()).for_each(Waker::wake);
+        wake(&mut self.reader);
+        wake(&mut self.writer);
+    }
+}
+
+fn wake(waiting: &mut Option<Waker>) {
+    if let Some(waker) = waiting.take() {
+        waker.wake();
     }
 }
 
@@ -141,7 +149,7 @@ impl Core {
             session_window: i64::from(INITIAL_WINDOW),
             session_consumed: 0,
             life: Life::Open,
-            last_data: Instant::now(),
+            activity: Activity::new(),
         }
     }
 
@@ -190,32 +198,28 @@ impl Core {
         }
         self.streams.insert(id, Entry::new(self.initial_window, fin, unidirectional));
         self.incoming.push_back((id, headers));
-        self.incoming_waker.take().into_iter().for_each(Waker::wake);
+        wake(&mut self.incoming_waker);
         Ok(())
     }
 
     fn data(&mut self, id: u32, bytes: &[u8], fin: bool) {
-        let Some(entry) = self.streams.get_mut(&id) else { return self.discard(bytes.len()) };
+        // What nobody reads any more is consumed at once.
+        let Some(entry) = self.streams.get_mut(&id) else { return self.session_consumed(bytes.len()) };
         if entry.reset || entry.dropped {
             entry.received_fin |= fin;
-            return self.discard(bytes.len());
+            return self.session_consumed(bytes.len());
         }
         if entry.received_fin {
             self.say(&frame::rst_stream(id, Reset::StreamAlreadyClosed));
-            return self.discard(bytes.len());
+            return self.session_consumed(bytes.len());
         }
         let was_full = entry.is_full();
         entry.inbox.extend_from_slice(bytes);
         entry.received_fin = fin;
-        entry.reader.take().into_iter().for_each(Waker::wake);
+        wake(&mut entry.reader);
         self.full += usize::from(entry.is_full() && !was_full);
         self.in_bytes += bytes.len();
-        self.last_data = Instant::now();
-    }
-
-    /// Data of a stream that nobody reads any more.
-    fn discard(&mut self, length: usize) {
-        self.session_consumed(length);
+        self.activity.touch();
     }
 
     fn peer_reset(&mut self, id: u32) {
@@ -236,8 +240,8 @@ impl Core {
         self.windows = true;
         for entry in self.streams.values_mut() {
             entry.window += change;
-            entry.writer.take().into_iter().for_each(Waker::wake);
         }
+        self.wake_writers();
         Ok(())
     }
 

@@ -184,7 +184,7 @@ impl Parser {
     }
 
     /// What is held in memory, in bytes.
-    #[cfg(any(test, fuzzing))]
+    #[cfg(test)]
     pub(super) fn held_bytes(&self) -> usize {
         self.held.capacity()
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout};
+use tokio::time::{MissedTickBehavior, timeout};
 
 use super::Limits;
 use super::core::{Core, Life};
@@ -147,6 +147,7 @@ async fn drive<IO: AsyncRead + AsyncWrite>(io: IO, shared: Shared, limits: Limit
         end = receive(&mut reader, &shared) => end,
         end = send(&mut writer, &shared) => end,
         end = watch(&shared, limits.idle) => end,
+        end = ping(&shared) => end,
     };
     let reason = match end {
         End::Closed | End::Idle => GoAway::Ok,
@@ -228,7 +229,7 @@ async fn send<W: AsyncWrite + Unpin>(writer: &mut W, shared: &Shared) -> End {
     }
 }
 
-/// One write for short frames, none copied of the long ones.
+/// One write for what comes together; a frame that comes alone is not copied.
 async fn write<W: AsyncWrite + Unpin>(writer: &mut W, mut frames: Vec<Bytes>) -> io::Result<()> {
     match frames.as_mut_slice() {
         [frame] => writer.write_all_buf(frame).await?,
@@ -237,21 +238,23 @@ async fn write<W: AsyncWrite + Unpin>(writer: &mut W, mut frames: Vec<Bytes>) ->
     writer.flush().await
 }
 
-/// Pings, and ends a session that has been idle for `idle`.
+/// Resolves when nothing was carried for `idle`.
 async fn watch(shared: &Shared, idle: Duration) -> End {
-    let mut next_ping = Instant::now() + PING_EVERY;
-    let mut id = 2;
+    let activity = shared.lock().activity.clone();
+    activity.ceased(idle).await;
+    End::Idle
+}
+
+/// Pings for ever.
+async fn ping(shared: &Shared) -> End {
+    let mut ticks = tokio::time::interval(PING_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks.reset();
+    let mut id = 0;
     loop {
-        let idle_at = (!idle.is_zero()).then(|| shared.lock().last_data + idle);
-        tokio::time::sleep_until(idle_at.map_or(next_ping, |at| at.min(next_ping))).await;
-        if !idle.is_zero() && shared.lock().last_data.elapsed() >= idle {
-            return End::Idle;
-        }
-        if next_ping <= Instant::now() {
-            shared.lock().ping(id);
-            next_ping += PING_EVERY;
-            id = (id + 2) & (u32::MAX >> 1);
-        }
+        ticks.tick().await;
+        id = (id + 2) & (u32::MAX >> 1);
+        shared.lock().ping(id);
     }
 }
 

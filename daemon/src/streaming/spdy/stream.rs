@@ -33,7 +33,7 @@ impl AsyncRead for Stream {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         match self.shared.lock().read(self.id, buffer, context.waker()) {
-            Read::Bytes(_) | Read::End => Poll::Ready(Ok(())),
+            Read::Bytes | Read::End => Poll::Ready(Ok(())),
             Read::Lost => Poll::Ready(Err(lost())),
             Read::Nothing => Poll::Pending,
         }

@@ -7,7 +7,7 @@ use super::headers::Deflater;
 use super::*;
 
 const IDLE: Duration = Duration::from_millis(50);
-const NO_LIMIT: Limits = Limits { idle: Duration::ZERO };
+const NO_LIMIT: Limits = Limits { idle: Duration::from_secs(3600) };
 
 /// A client that says frames and hears them.
 struct Client {
@@ -155,8 +155,8 @@ async fn a_peer_that_breaks_the_protocol_is_told_and_cut_off() {
 
 #[tokio::test]
 async fn an_idle_session_ends() {
-    let (mut client, mut session) = Client::open(Limits { idle: IDLE });
     let began = Instant::now();
+    let (mut client, mut session) = Client::open(Limits { idle: IDLE });
     let stream = opened(&mut client, &mut session, 1).await;
     assert!(session.accept().await.is_none());
     assert!(began.elapsed() >= IDLE);

@@ -11,7 +11,7 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -25,7 +25,8 @@ use tokio_tungstenite::{WebSocketStream, tungstenite};
 use tokio_util::sync::{CancellationToken, PollSender};
 
 use super::channel::{Encoding, Inbound};
-use super::{Activity, BUFFER_BYTES, close_frame, verdict};
+use super::{BUFFER_BYTES, close_frame, goodbye, take, verdict};
+use crate::streaming::activity::Activity;
 
 const HEARTBEAT: Duration = Duration::from_secs(10);
 /// How long a client may say nothing at all, pings included, once it was told that all is over.
@@ -225,7 +226,7 @@ async fn write<IO>(
             () = shared.gone.cancelled() => break shared.verdict.get().cloned(),
             message = queue.recv() => match message {
                 Some(message) => write_all(&mut sink, message, &mut queue, &shared.data).await,
-                None => break Some(CloseFrame { code: CloseCode::Normal, reason: "".into() }),
+                None => break Some(goodbye()),
             },
             _ = heartbeat.tick() => sink.send(Message::Pong(Bytes::new())).await,
         };
@@ -284,9 +285,7 @@ impl AsyncRead for Reader {
                 None => return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into())),
             }
         }
-        let most = self.current.len().min(buffer.remaining());
-        buffer.put_slice(&self.current[..most]);
-        self.current.advance(most);
+        take(&mut self.current, buffer);
         Poll::Ready(Ok(()))
     }
 }

@@ -4,15 +4,13 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use futures_util::{Sink, StreamExt};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::protocol::CloseFrame;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-use super::BUFFER_BYTES;
+use super::{BUFFER_BYTES, goodbye, take};
 
 /// Binary messages as bytes. The peer's close is the end of file; shutting down sends ours.
 pub(crate) struct Tunnel<IO> {
@@ -49,9 +47,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for Tunnel<IO> {
                 Some(Err(error)) => return Poll::Ready(Err(io_error(error))),
             }
         }
-        let most = self.current.len().min(buffer.remaining());
-        buffer.put_slice(&self.current[..most]);
-        self.current.advance(most);
+        take(&mut self.current, buffer);
         Poll::Ready(Ok(()))
     }
 }
@@ -73,8 +69,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Tunnel<IO> {
         if !self.closing {
             ready!(Pin::new(&mut self.socket).poll_ready(cx)).map_err(io_error)?;
             self.closing = true;
-            let goodbye = CloseFrame { code: CloseCode::Normal, reason: "".into() };
-            Pin::new(&mut self.socket).start_send(Message::Close(Some(goodbye))).map_err(io_error)?;
+            Pin::new(&mut self.socket).start_send(Message::Close(Some(goodbye()))).map_err(io_error)?;
         }
         self.poll_flush(cx)
     }

@@ -3,10 +3,10 @@
 use std::task::Waker;
 
 use bytes::{Buf, Bytes, BytesMut};
-use tokio::time::Instant;
 
 use super::{
     Core, Entry, FRAME_OVERHEAD, KEPT_BUFFER, Life, MAX_DATA, MAX_SESSION_OUT, MAX_STREAM_OUT, WINDOW_STEP,
+    wake,
 };
 use crate::streaming::spdy::frame::{self, GoAway, Reset};
 use crate::streaming::spdy::headers::Headers;
@@ -14,7 +14,7 @@ use crate::streaming::spdy::headers::Headers;
 /// What a read finds.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::streaming::spdy) enum Read {
-    Bytes(usize),
+    Bytes,
     End,
     Lost,
     Nothing,
@@ -52,14 +52,17 @@ impl Core {
     ) -> Read {
         let Some(entry) = self.streams.get_mut(&id) else { return Read::Lost };
         if entry.inbox.is_empty() {
-            return match (entry.received_fin, entry.reset || self.life == Life::Over) {
-                (_, true) if !entry.received_fin || entry.reset => Read::Lost,
-                (true, _) => Read::End,
-                _ => {
-                    entry.reader = Some(waker.clone());
-                    Read::Nothing
-                }
-            };
+            if entry.reset {
+                return Read::Lost;
+            }
+            if entry.received_fin {
+                return Read::End;
+            }
+            if self.life == Life::Over {
+                return Read::Lost;
+            }
+            entry.reader = Some(waker.clone());
+            return Read::Nothing;
         }
         let length = entry.inbox.len().min(buffer.remaining());
         let was_full = entry.is_full();
@@ -71,7 +74,7 @@ impl Core {
         self.full -= usize::from(was_full && !entry.is_full());
         self.in_bytes -= length;
         if was_full {
-            self.driver.take().into_iter().for_each(Waker::wake);
+            wake(&mut self.driver);
         }
         entry.consumed = entry.consumed.saturating_add(length as u32);
         if entry.consumed >= WINDOW_STEP && !entry.received_fin {
@@ -79,7 +82,7 @@ impl Core {
             self.say(&update);
         }
         self.session_consumed(length);
-        Read::Bytes(length)
+        Read::Bytes
     }
 
     pub(in crate::streaming::spdy) fn write(&mut self, id: u32, data: &[u8], waker: &Waker) -> Write {
@@ -97,7 +100,7 @@ impl Core {
         }
         entry.window -= length as i64;
         self.session_window -= length as i64;
-        self.last_data = Instant::now();
+        self.activity.touch();
         self.queue(id, frame::data(id, &data[..length], false));
         Write::Taken(length)
     }
@@ -190,7 +193,7 @@ impl Core {
             let was_full = self.out_bytes >= MAX_SESSION_OUT;
             entry.out_bytes -= frame.len() + FRAME_OVERHEAD;
             self.out_bytes -= frame.len() + FRAME_OVERHEAD;
-            entry.writer.take().into_iter().for_each(Waker::wake);
+            wake(&mut entry.writer);
             if !entry.outbox.is_empty() {
                 entry.in_turn = true;
                 self.turns.push_back(id);
@@ -219,7 +222,7 @@ impl Core {
             self.say(&frame::go_away(self.last_id, reason));
         }
         self.streams.values_mut().for_each(Entry::wake);
-        self.incoming_waker.take().into_iter().for_each(Waker::wake);
+        wake(&mut self.incoming_waker);
     }
 
     /// Of control frames alone: what streams had to send goes no further.
@@ -237,15 +240,15 @@ impl Core {
     }
 
     fn wake_driver(&mut self) {
-        self.driver.take().into_iter().for_each(Waker::wake);
+        wake(&mut self.driver);
     }
 
     pub(super) fn wake_writers(&mut self) {
-        self.streams.values_mut().filter_map(|entry| entry.writer.take()).for_each(Waker::wake);
+        self.streams.values_mut().for_each(|entry| wake(&mut entry.writer));
     }
 
     /// What is held in memory, about, in bytes.
-    #[cfg(any(test, fuzzing))]
+    #[cfg(test)]
     pub(in crate::streaming::spdy) fn held_bytes(&self) -> usize {
         let inboxes: usize = self.streams.values().map(|entry| entry.inbox.capacity()).sum();
         inboxes + self.out_bytes + self.control.capacity()

@@ -4,6 +4,7 @@ use tokio_tungstenite::tungstenite::protocol::Role;
 
 use super::*;
 use crate::streaming::websocket::accept;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 async fn tunnel() -> (Tunnel<DuplexStream>, WebSocketStream<DuplexStream>) {
     let (ours, theirs) = tokio::io::duplex(16 << 10);
