@@ -174,9 +174,7 @@ async fn deliver<T>(outputs: [(Option<BoxRead>, Option<BoxWrite>); 2], ending: i
         ended.cancel();
         result
     };
-    let (result, (), ()) =
-        tokio::join!(ending, pump_output(stdout, to_stdout, &ended), pump_output(stderr, to_stderr, &ended));
-    result
+    tokio::join!(pump_output(stdout, to_stdout, &ended), pump_output(stderr, to_stderr, &ended), ending).2
 }
 
 /// Copies until the end of `from`, or until `ended` and nothing more is left, and then ends `to`.

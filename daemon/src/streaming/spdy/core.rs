@@ -32,8 +32,6 @@ const MAX_WINDOW: i64 = i32::MAX as i64;
 const WINDOW_STEP: u32 = INITIAL_WINDOW / 2;
 /// For short writes, so that many of them do not cost many times their length.
 const FRAME_OVERHEAD: usize = 64;
-/// A buffer that once was this large is not kept.
-const KEPT_BUFFER: usize = 64 << 10;
 
 pub(super) use ours::{Read, Write};
 
@@ -260,3 +258,6 @@ impl Core {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,8 +5,7 @@ use std::task::Waker;
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::{
-    Core, Entry, FRAME_OVERHEAD, KEPT_BUFFER, Life, MAX_DATA, MAX_SESSION_OUT, MAX_STREAM_OUT, WINDOW_STEP,
-    wake,
+    Core, Entry, FRAME_OVERHEAD, Life, MAX_DATA, MAX_SESSION_OUT, MAX_STREAM_OUT, WINDOW_STEP, wake,
 };
 use crate::streaming::spdy::frame::{self, GoAway, Reset};
 use crate::streaming::spdy::headers::Headers;
@@ -68,7 +67,8 @@ impl Core {
         let was_full = entry.is_full();
         buffer.put_slice(&entry.inbox[..length]);
         entry.inbox.advance(length);
-        if entry.inbox.is_empty() && entry.inbox.capacity() < KEPT_BUFFER {
+        if entry.inbox.is_empty() {
+            // What it once grew to is given back.
             entry.inbox = BytesMut::new();
         }
         self.full -= usize::from(was_full && !entry.is_full());
