@@ -10,6 +10,7 @@ use linkspan_pod_sandbox::network::Network;
 use linkspan_pod_sandbox::{Parts, Pods};
 use linkspan_runtime_oci::Timestamp;
 use serde_json::Value;
+use tokio::sync::watch;
 
 use crate::Error;
 use crate::metrics::Metrics;
@@ -30,6 +31,8 @@ pub(crate) struct App {
     /// Gives out the URLs of Exec, Attach and PortForward.
     pub(crate) desk: Desk,
     pub(crate) started_at: Timestamp,
+    /// Becomes true when the daemon goes down: streams without an end of their own end then.
+    pub(crate) ending: watch::Sender<bool>,
 }
 
 impl App {
@@ -52,6 +55,7 @@ impl App {
             metrics: Metrics::new(),
             desk,
             started_at: Timestamp::now(),
+            ending: watch::Sender::new(false),
         })
     }
 

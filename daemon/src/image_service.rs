@@ -9,12 +9,10 @@ use linkspan_image::{Image, PullRequest};
 use tonic::{Request, Response, Status};
 
 use crate::app::App;
+use crate::wire::batch::{Batches, batches};
 use crate::wire::{image, status};
 
 type Answer<T> = Result<Response<T>, Status>;
-
-/// Images in one message of a stream; one is about a kilobyte.
-const STREAM_BATCH: usize = 500;
 
 /// Serves CRI's images.
 pub(crate) struct ImageStore {
@@ -29,19 +27,15 @@ impl ImageService for ImageStore {
         Ok(Response::new(v1::ListImagesResponse { images }))
     }
 
-    type StreamImagesStream =
-        tokio_stream::Iter<std::vec::IntoIter<Result<v1::StreamImagesResponse, Status>>>;
+    type StreamImagesStream = Batches<v1::StreamImagesResponse>;
 
     async fn stream_images(
         &self,
         request: Request<v1::StreamImagesRequest>,
     ) -> Answer<Self::StreamImagesStream> {
         let images = self.matching(request.into_inner().filter);
-        let batch = |images: &[Arc<Image>]| {
-            Ok(v1::StreamImagesResponse { images: images.iter().map(|found| image::image(found)).collect() })
-        };
-        let batches: Vec<_> = images.chunks(STREAM_BATCH).map(batch).collect();
-        Ok(Response::new(tokio_stream::iter(batches)))
+        let images = images.iter().map(|found| image::image(found)).collect();
+        Ok(batches(images, |images| v1::StreamImagesResponse { images }))
     }
 
     async fn image_status(

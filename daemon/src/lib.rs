@@ -18,6 +18,7 @@ pub mod cli;
 pub mod config_command;
 pub mod config_flags;
 mod error;
+mod follow;
 mod image_service;
 mod logging;
 mod metrics;

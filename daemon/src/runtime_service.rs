@@ -12,11 +12,13 @@ use tonic::{Request, Response, Status};
 
 use crate::app::App;
 use crate::call::{concerns_container, concerns_sandbox};
+use crate::follow::{Followed, follow};
 use crate::readiness::conditions;
 use crate::streaming::request::Ticket;
 use crate::unimplemented::{refusing_methods, unimplemented_rpcs};
+use crate::wire::batch::{Batches, batches};
 use crate::wire::field::{Inside, not_empty, required, seconds};
-use crate::wire::{container, filter, node, resources, sandbox, stats, status, streaming};
+use crate::wire::{container, event, filter, node, resources, sandbox, stats, status, streaming};
 
 type Answer<T> = Result<Response<T>, Status>;
 
@@ -140,14 +142,14 @@ impl RuntimeService for Runtime {
         let request = request.into_inner();
         let id = not_empty(request.pod_sandbox_id, "pod_sandbox_id")?;
         concerns_sandbox(&id);
-        let found = self.app.pods.sandbox_status(&id).map_err(status::of)?;
+        let (found, containers, at) = self.app.pods.sandbox_with_containers(&id).map_err(status::of)?;
         let info = if request.verbose { info(self.app.pods.sandbox_info(&id))? } else { BTreeMap::new() };
         Ok(Response::new(v1::PodSandboxStatusResponse {
             status: Some(sandbox::status(found)),
             info,
-            // Only for evented PLEG.
-            containers_statuses: Vec::new(),
-            timestamp: 0,
+            // A kubelet that follows GetContainerEvents takes these instead of a ContainerStatus for each.
+            containers_statuses: containers.into_iter().map(container::status).collect(),
+            timestamp: at.0,
         }))
     }
 
@@ -155,9 +157,18 @@ impl RuntimeService for Runtime {
         &self,
         request: Request<v1::ListPodSandboxRequest>,
     ) -> Answer<v1::ListPodSandboxResponse> {
-        let filter = filter::sandboxes(request.into_inner().filter)?;
-        let items = self.app.pods.list_sandboxes(&filter).into_iter().map(sandbox::list_item).collect();
+        let items = self.sandboxes(request.into_inner().filter)?;
         Ok(Response::new(v1::ListPodSandboxResponse { items }))
+    }
+
+    type StreamPodSandboxesStream = Batches<v1::StreamPodSandboxesResponse>;
+
+    async fn stream_pod_sandboxes(
+        &self,
+        request: Request<v1::StreamPodSandboxesRequest>,
+    ) -> Answer<Self::StreamPodSandboxesStream> {
+        let found = self.sandboxes(request.into_inner().filter)?;
+        Ok(batches(found, |pod_sandboxes| v1::StreamPodSandboxesResponse { pod_sandboxes }))
     }
 
     // ---- Containers ----
@@ -211,10 +222,18 @@ impl RuntimeService for Runtime {
         &self,
         request: Request<v1::ListContainersRequest>,
     ) -> Answer<v1::ListContainersResponse> {
-        let filter = filter::containers(request.into_inner().filter)?;
-        let containers =
-            self.app.pods.list_containers(&filter).into_iter().map(container::list_item).collect();
+        let containers = self.containers(request.into_inner().filter)?;
         Ok(Response::new(v1::ListContainersResponse { containers }))
+    }
+
+    type StreamContainersStream = Batches<v1::StreamContainersResponse>;
+
+    async fn stream_containers(
+        &self,
+        request: Request<v1::StreamContainersRequest>,
+    ) -> Answer<Self::StreamContainersStream> {
+        let found = self.containers(request.into_inner().filter)?;
+        Ok(batches(found, |containers| v1::StreamContainersResponse { containers }))
     }
 
     async fn container_status(
@@ -317,10 +336,18 @@ impl RuntimeService for Runtime {
         &self,
         request: Request<v1::ListContainerStatsRequest>,
     ) -> Answer<v1::ListContainerStatsResponse> {
-        let filter = filter::container_stats(request.into_inner().filter);
-        let found = self.app.pods.list_container_stats(&filter).await;
-        let stats = found.into_iter().map(stats::container).collect();
+        let stats = self.container_stats_of(request.into_inner().filter).await;
         Ok(Response::new(v1::ListContainerStatsResponse { stats }))
+    }
+
+    type StreamContainerStatsStream = Batches<v1::StreamContainerStatsResponse>;
+
+    async fn stream_container_stats(
+        &self,
+        request: Request<v1::StreamContainerStatsRequest>,
+    ) -> Answer<Self::StreamContainerStatsStream> {
+        let found = self.container_stats_of(request.into_inner().filter).await;
+        Ok(batches(found, |container_stats| v1::StreamContainerStatsResponse { container_stats }))
     }
 
     async fn pod_sandbox_stats(
@@ -337,13 +364,56 @@ impl RuntimeService for Runtime {
         &self,
         request: Request<v1::ListPodSandboxStatsRequest>,
     ) -> Answer<v1::ListPodSandboxStatsResponse> {
-        let filter = filter::sandbox_stats(request.into_inner().filter);
-        let found = self.app.pods.list_sandbox_stats(&filter).await;
-        let stats = found.into_iter().map(stats::sandbox).collect();
+        let stats = self.sandbox_stats_of(request.into_inner().filter).await;
         Ok(Response::new(v1::ListPodSandboxStatsResponse { stats }))
     }
 
+    type StreamPodSandboxStatsStream = Batches<v1::StreamPodSandboxStatsResponse>;
+
+    async fn stream_pod_sandbox_stats(
+        &self,
+        request: Request<v1::StreamPodSandboxStatsRequest>,
+    ) -> Answer<Self::StreamPodSandboxStatsStream> {
+        let found = self.sandbox_stats_of(request.into_inner().filter).await;
+        Ok(batches(found, |pod_sandbox_stats| v1::StreamPodSandboxStatsResponse { pod_sandbox_stats }))
+    }
+
+    // ---- Events ----
+
+    type GetContainerEventsStream = Followed<v1::ContainerEventResponse>;
+
+    async fn get_container_events(
+        &self,
+        _: Request<v1::GetEventsRequest>,
+    ) -> Answer<Self::GetContainerEventsStream> {
+        let events = follow(self.app.pods.subscribe(), self.app.ending.subscribe(), event::event);
+        Ok(Response::new(events))
+    }
+
     unimplemented_rpcs!(refusing_methods);
+}
+
+/// What a List and its Stream have in common.
+impl Runtime {
+    fn sandboxes(&self, filter: Option<v1::PodSandboxFilter>) -> Result<Vec<v1::PodSandbox>, Status> {
+        let found = self.app.pods.list_sandboxes(&filter::sandboxes(filter)?);
+        Ok(found.into_iter().map(sandbox::list_item).collect())
+    }
+
+    fn containers(&self, filter: Option<v1::ContainerFilter>) -> Result<Vec<v1::Container>, Status> {
+        let found = self.app.pods.list_containers(&filter::containers(filter)?);
+        Ok(found.into_iter().map(container::list_item).collect())
+    }
+
+    async fn container_stats_of(&self, filter: Option<v1::ContainerStatsFilter>) -> Vec<v1::ContainerStats> {
+        let found = self.app.pods.list_container_stats(&filter::container_stats(filter)).await;
+        found.into_iter().map(stats::container).collect()
+    }
+
+    async fn sandbox_stats_of(&self, filter: Option<v1::PodSandboxStatsFilter>) -> Vec<v1::PodSandboxStats> {
+        let found = self.app.pods.list_sandbox_stats(&filter::sandbox_stats(filter)).await;
+        found.into_iter().map(stats::sandbox).collect()
+    }
 }
 
 impl Runtime {

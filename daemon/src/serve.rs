@@ -96,8 +96,10 @@ pub(crate) async fn run(
 ) -> Result<(), Error> {
     let most = app.config.grpc.max_message_bytes;
     let (told, hears) = tokio::sync::oneshot::channel();
+    let ending = app.ending.clone();
     let ended = async move {
         ended.await;
+        ending.send_replace(true);
         let _ = told.send(());
     };
     let server = Server::builder()

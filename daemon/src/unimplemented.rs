@@ -13,16 +13,6 @@ macro_rules! unimplemented_rpcs {
                 -> ListPodSandboxMetricsResponse;
             unary UpdatePodSandboxResources update_pod_sandbox_resources(UpdatePodSandboxResourcesRequest)
                 -> UpdatePodSandboxResourcesResponse;
-            stream GetContainerEvents get_container_events(GetEventsRequest)
-                -> GetContainerEventsStream of ContainerEventResponse;
-            stream StreamPodSandboxes stream_pod_sandboxes(StreamPodSandboxesRequest)
-                -> StreamPodSandboxesStream of StreamPodSandboxesResponse;
-            stream StreamContainers stream_containers(StreamContainersRequest)
-                -> StreamContainersStream of StreamContainersResponse;
-            stream StreamContainerStats stream_container_stats(StreamContainerStatsRequest)
-                -> StreamContainerStatsStream of StreamContainerStatsResponse;
-            stream StreamPodSandboxStats stream_pod_sandbox_stats(StreamPodSandboxStatsRequest)
-                -> StreamPodSandboxStatsStream of StreamPodSandboxStatsResponse;
             stream StreamPodSandboxMetrics stream_pod_sandbox_metrics(StreamPodSandboxMetricsRequest)
                 -> StreamPodSandboxMetricsStream of StreamPodSandboxMetricsResponse;
         }

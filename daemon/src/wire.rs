@@ -3,7 +3,9 @@
 //! Here is checked what protobuf cannot say: that a message is there, that an enum's number is known, that a
 //! number fits. What a value may be is for the operations to judge.
 
+pub(crate) mod batch;
 pub(crate) mod container;
+pub(crate) mod event;
 pub(crate) mod field;
 pub(crate) mod filter;
 pub(crate) mod image;

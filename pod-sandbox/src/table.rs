@@ -4,6 +4,7 @@
 //! and wait for nobody.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use linkspan_runtime_oci::Timestamp;
@@ -12,7 +13,7 @@ use tokio::sync::{broadcast, watch};
 use crate::container::record::ContainerRecord;
 use crate::container::state as container;
 use crate::error::Error;
-use crate::events::{Event, EventKind};
+use crate::events::{Event, EventKind, Pod};
 use crate::model::{ContainerId, SandboxId};
 use crate::records::{Recorded, Records};
 use crate::sandbox::record::SandboxRecord;
@@ -30,12 +31,14 @@ pub(crate) struct Snapshot {
 
 /// A kind of record that the table holds.
 pub(crate) trait Tabled: Recorded + Send + Sync + 'static {
-    type Id: Ord + Clone + Send + 'static;
+    type Id: Ord + Clone + ToString + Send + 'static;
     fn id(&self) -> &Self::Id;
     fn column(snapshot: &Snapshot) -> &BTreeMap<Self::Id, Arc<Self>>;
     fn column_mut(snapshot: &mut Snapshot) -> &mut BTreeMap<Self::Id, Arc<Self>>;
     /// What to tell of a change from `before`.
     fn events(before: Option<&Self>, after: Option<&Self>) -> &'static [EventKind];
+    /// The sandbox that it is, or is in.
+    fn sandbox(self: &Arc<Self>, snapshot: &Snapshot) -> Option<Arc<SandboxRecord>>;
 }
 
 /// The face of it; shared.
@@ -47,6 +50,8 @@ pub(crate) struct Table {
     snapshot: RwLock<Arc<Snapshot>>,
     changed: watch::Sender<()>,
     events: broadcast::Sender<Event>,
+    /// When the latest event was, in nanoseconds; written by the writer alone.
+    told_at: AtomicI64,
 }
 
 impl Table {
@@ -57,6 +62,7 @@ impl Table {
             snapshot: RwLock::new(Arc::new(snapshot)),
             changed: watch::Sender::new(()),
             events: broadcast::Sender::new(EVENT_BACKLOG),
+            told_at: AtomicI64::new(0),
         })
     }
 
@@ -89,10 +95,7 @@ impl Table {
     }
 
     /// Takes back [`Table::announce`].
-    pub(crate) async fn withdraw<T: Tabled>(self: &Arc<Self>, id: T::Id) -> Result<(), Error>
-    where
-        T::Id: ToString,
-    {
+    pub(crate) async fn withdraw<T: Tabled>(self: &Arc<Self>, id: T::Id) -> Result<(), Error> {
         let table = Arc::clone(self);
         blocking("removing a record", move || table.records.remove::<T>(&id.to_string())).await
     }
@@ -126,18 +129,16 @@ impl Table {
     }
 
     /// Removes one, record and all. Gone already: Ok.
-    pub(crate) async fn remove<T: Tabled>(self: &Arc<Self>, id: &T::Id) -> Result<(), Error>
-    where
-        T::Id: ToString,
-    {
+    pub(crate) async fn remove<T: Tabled>(self: &Arc<Self>, id: &T::Id) -> Result<(), Error> {
         let (table, id) = (Arc::clone(self), id.clone());
         blocking("removing a record", move || {
             let _writer = table.writer.lock().unwrap_or_else(PoisonError::into_inner);
             let name = id.to_string();
             table.records.remove::<T>(&name)?;
             let mut next = Snapshot::clone(&table.snapshot());
-            let before = T::column_mut(&mut next).remove(&id);
-            table.publish(next, &name, T::events(before.as_deref(), None));
+            if let Some(before) = T::column_mut(&mut next).remove(&id) {
+                table.publish(next, &before, T::events(Some(&before), None));
+            }
             Ok(())
         })
         .await
@@ -148,16 +149,27 @@ impl Table {
         let mut next = Snapshot::clone(&self.snapshot());
         let record = Arc::new(record);
         let before = T::column_mut(&mut next).insert(record.id().clone(), Arc::clone(&record));
-        self.publish(next, record.name(), T::events(before.as_deref(), Some(&record)));
+        self.publish(next, &record, T::events(before.as_deref(), Some(&record)));
         Ok(record)
     }
 
-    fn publish(&self, next: Snapshot, id: &str, events: &[EventKind]) {
-        *self.snapshot.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
+    fn publish<T: Tabled>(&self, next: Snapshot, about: &Arc<T>, kinds: &[EventKind]) {
+        let next = Arc::new(next);
+        *self.snapshot.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&next);
         self.changed.send_replace(());
-        for kind in events {
+        // Who comes after this reads the new snapshot and misses nothing.
+        if self.events.receiver_count() == 0 || kinds.is_empty() {
+            return;
+        }
+        let Some(sandbox) = about.sandbox(&next) else { return };
+        let in_it = next.containers.values().filter(|container| container.sandbox_id == sandbox.id);
+        let pod = Pod { containers: in_it.cloned().collect(), sandbox };
+        for kind in kinds {
+            let at = Timestamp::now().max(Timestamp(self.told_at.load(Ordering::Relaxed) + 1));
+            self.told_at.store(at.0, Ordering::Relaxed);
+            let id = T::id(about).to_string();
             // Fails only if nobody listens.
-            let _ = self.events.send(Event { id: id.to_owned(), kind: *kind, at: Timestamp::now() });
+            let _ = self.events.send(Event { id, kind: *kind, at, pod: pod.clone() });
         }
     }
 }
@@ -196,6 +208,10 @@ impl Tabled for SandboxRecord {
             _ => &[],
         }
     }
+
+    fn sandbox(self: &Arc<Self>, _: &Snapshot) -> Option<Arc<Self>> {
+        Some(Arc::clone(self))
+    }
 }
 
 impl Tabled for ContainerRecord {
@@ -225,4 +241,11 @@ impl Tabled for ContainerRecord {
             _ => &[],
         }
     }
+
+    fn sandbox(self: &Arc<Self>, snapshot: &Snapshot) -> Option<Arc<SandboxRecord>> {
+        snapshot.sandboxes.get(&self.sandbox_id).cloned()
+    }
 }
+
+#[cfg(test)]
+mod tests;

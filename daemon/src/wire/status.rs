@@ -30,6 +30,16 @@ pub(crate) fn not_built(rpc: &str) -> Status {
     Status::new(Code::Unimplemented, format!("{rpc} is not built yet in linkspan {}", crate::VERSION))
 }
 
+/// A listener was too slow. It has to list what is there now, and listen anew.
+pub(crate) fn missed(events: u64) -> Status {
+    Status::new(Code::Aborted, format!("{events} events were missed: list anew, then subscribe again"))
+}
+
+/// For streams that have no end of their own.
+pub(crate) fn ending() -> Status {
+    Status::new(Code::Unavailable, "linkspan is going down")
+}
+
 impl From<BadField> for Status {
     fn from(bad: BadField) -> Self {
         bad.to_status()

@@ -6,7 +6,7 @@ use super::record::SandboxRecord;
 use crate::error::Error;
 use crate::find;
 use crate::model::filter::labels_match;
-use crate::model::{ContainerStatus, SandboxFilter, SandboxStatus};
+use crate::model::{ContainerStatus, SandboxFilter, SandboxStatus, Timestamp};
 use crate::pods::Pods;
 
 impl Pods {
@@ -16,15 +16,21 @@ impl Pods {
         Ok(find::sandbox(&self.inner.table.snapshot(), id)?.status())
     }
 
-    /// A sandbox and its containers, as of one moment (CRI `PodSandboxStatusResponse`).
+    /// A sandbox and its containers as of one moment, and that moment (CRI `PodSandboxStatusResponse`). An event that
+    /// is older has been taken into account.
     ///
     /// # Errors
     /// [`Error::NoSuchSandbox`], [`Error::Ambiguous`].
-    pub fn sandbox_with_containers(&self, id: &str) -> Result<(SandboxStatus, Vec<ContainerStatus>), Error> {
+    pub fn sandbox_with_containers(
+        &self,
+        id: &str,
+    ) -> Result<(SandboxStatus, Vec<ContainerStatus>, Timestamp), Error> {
+        // Before the snapshot: what changes in between must count as newer.
+        let at = Timestamp::now();
         let snapshot = self.inner.table.snapshot();
         let record = find::sandbox(&snapshot, id)?;
         let containers = snapshot.containers.values().filter(|container| container.sandbox_id == record.id);
-        Ok((record.status(), containers.map(|container| container.status()).collect()))
+        Ok((record.status(), containers.map(|container| container.status()).collect(), at))
     }
 
     /// All that fit, the newest first. An unknown ID fits none.

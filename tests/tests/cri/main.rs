@@ -4,6 +4,7 @@
 
 mod command_line;
 mod container;
+mod events;
 mod exec;
 mod faults;
 mod image;
@@ -15,3 +16,4 @@ mod sandbox;
 mod security;
 mod stats;
 mod streaming;
+mod streams;
