@@ -18,7 +18,7 @@ use crate::streaming::request::Ticket;
 use crate::unimplemented::{refusing_methods, unimplemented_rpcs};
 use crate::wire::batch::{Batches, batches};
 use crate::wire::field::{Inside, not_empty, required, seconds};
-use crate::wire::{container, event, filter, node, resources, sandbox, stats, status, streaming};
+use crate::wire::{container, event, filter, metrics, node, resources, sandbox, stats, status, streaming};
 
 type Answer<T> = Result<Response<T>, Status>;
 
@@ -378,6 +378,32 @@ impl RuntimeService for Runtime {
         Ok(batches(found, |pod_sandbox_stats| v1::StreamPodSandboxStatsResponse { pod_sandbox_stats }))
     }
 
+    // ---- Metrics ----
+
+    async fn list_metric_descriptors(
+        &self,
+        _: Request<v1::ListMetricDescriptorsRequest>,
+    ) -> Answer<v1::ListMetricDescriptorsResponse> {
+        Ok(Response::new(v1::ListMetricDescriptorsResponse { descriptors: metrics::descriptors() }))
+    }
+
+    async fn list_pod_sandbox_metrics(
+        &self,
+        _: Request<v1::ListPodSandboxMetricsRequest>,
+    ) -> Answer<v1::ListPodSandboxMetricsResponse> {
+        Ok(Response::new(v1::ListPodSandboxMetricsResponse { pod_metrics: self.sandbox_metrics().await }))
+    }
+
+    type StreamPodSandboxMetricsStream = Batches<v1::StreamPodSandboxMetricsResponse>;
+
+    async fn stream_pod_sandbox_metrics(
+        &self,
+        _: Request<v1::StreamPodSandboxMetricsRequest>,
+    ) -> Answer<Self::StreamPodSandboxMetricsStream> {
+        let found = self.sandbox_metrics().await;
+        Ok(batches(found, |pod_sandbox_metrics| v1::StreamPodSandboxMetricsResponse { pod_sandbox_metrics }))
+    }
+
     // ---- Events ----
 
     type GetContainerEventsStream = Followed<v1::ContainerEventResponse>;
@@ -413,6 +439,10 @@ impl Runtime {
     async fn sandbox_stats_of(&self, filter: Option<v1::PodSandboxStatsFilter>) -> Vec<v1::PodSandboxStats> {
         let found = self.app.pods.list_sandbox_stats(&filter::sandbox_stats(filter)).await;
         found.into_iter().map(stats::sandbox).collect()
+    }
+
+    async fn sandbox_metrics(&self) -> Vec<v1::PodSandboxMetrics> {
+        self.app.pods.list_sandbox_metrics().await.into_iter().map(metrics::sandbox).collect()
     }
 }
 

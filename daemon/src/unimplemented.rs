@@ -7,14 +7,8 @@ macro_rules! unimplemented_rpcs {
             unary CheckpointContainer checkpoint_container(CheckpointContainerRequest) -> CheckpointContainerResponse;
             unary CheckpointPod checkpoint_pod(CheckpointPodRequest) -> CheckpointPodResponse;
             unary RestorePod restore_pod(RestorePodRequest) -> RestorePodResponse;
-            unary ListMetricDescriptors list_metric_descriptors(ListMetricDescriptorsRequest)
-                -> ListMetricDescriptorsResponse;
-            unary ListPodSandboxMetrics list_pod_sandbox_metrics(ListPodSandboxMetricsRequest)
-                -> ListPodSandboxMetricsResponse;
             unary UpdatePodSandboxResources update_pod_sandbox_resources(UpdatePodSandboxResourcesRequest)
                 -> UpdatePodSandboxResourcesResponse;
-            stream StreamPodSandboxMetrics stream_pod_sandbox_metrics(StreamPodSandboxMetricsRequest)
-                -> StreamPodSandboxMetricsStream of StreamPodSandboxMetricsResponse;
         }
     };
 }

@@ -9,6 +9,7 @@ pub(crate) mod event;
 pub(crate) mod field;
 pub(crate) mod filter;
 pub(crate) mod image;
+pub(crate) mod metrics;
 pub(crate) mod node;
 pub(crate) mod resources;
 pub(crate) mod sandbox;

@@ -22,6 +22,7 @@ mod golden;
 mod host;
 mod layout;
 mod locks;
+mod metrics;
 pub mod model;
 mod mounts;
 pub mod namespaces;

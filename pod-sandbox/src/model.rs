@@ -29,7 +29,10 @@ pub use security::{
     SupplementalGroupsPolicy, UserNamespace,
 };
 pub use signal::{BadSignal, Signal};
-pub use stats::{ContainerAttributes, ContainerStats, SandboxAttributes, SandboxStats, WritableLayer};
+pub use stats::{
+    ContainerAttributes, ContainerMetrics, ContainerStats, GroupCounters, SandboxAttributes, SandboxMetrics,
+    SandboxStats, WritableLayer,
+};
 pub use status::{
     ContainerState, ContainerStatus, ContainerUser, HandlerStatus, SandboxState, SandboxStatus,
 };

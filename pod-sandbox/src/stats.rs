@@ -13,6 +13,7 @@ use crate::model::{
     ContainerAttributes, ContainerState, ContainerStats, ContainerStatsFilter, SandboxAttributes,
     SandboxState, SandboxStats, SandboxStatsFilter, WritableLayer,
 };
+use crate::namespaces::InterfaceStats;
 use crate::pods::{Inner, Pods};
 use crate::sandbox::record::SandboxRecord;
 use crate::table::{Snapshot, blocking};
@@ -128,28 +129,55 @@ async fn of_containers<'a>(
 
 async fn of_container(inner: &Inner, record: &ContainerRecord) -> Result<ContainerStats, Error> {
     let cgroup = read(inner, &record.cgroup_path).await?;
+    Ok(ContainerStats {
+        attributes: attributes_of_container(record),
+        usage_nano_cores: inner.samples.nano_cores(record.id.as_str(), &cgroup),
+        cgroup,
+        writable_layer: writable_layer(inner, record).await,
+    })
+}
+
+pub(crate) fn attributes_of_container(record: &ContainerRecord) -> ContainerAttributes {
+    ContainerAttributes {
+        id: record.id.clone(),
+        sandbox_id: record.sandbox_id.clone(),
+        metadata: record.config.metadata.clone(),
+        labels: record.config.labels.clone(),
+        annotations: record.config.annotations.clone(),
+    }
+}
+
+pub(crate) fn attributes_of_sandbox(record: &SandboxRecord) -> SandboxAttributes {
+    SandboxAttributes {
+        id: record.id.clone(),
+        metadata: record.config.metadata.clone(),
+        labels: record.config.labels.clone(),
+        annotations: record.config.annotations.clone(),
+    }
+}
+
+pub(crate) async fn writable_layer(inner: &Inner, record: &ContainerRecord) -> Option<WritableLayer> {
     let usage = inner.images.rootfs_usage(record.id.as_str()).await;
     if let Err(error) = &usage {
         tracing::debug!(container_id = %record.id, %error, "no usage of the writable layer");
     }
-    let layer = usage.ok().map(|usage| WritableLayer {
+    usage.ok().map(|usage| WritableLayer {
         at: Timestamp::now(),
         mountpoint: inner.images.container_fs_usage().mountpoint,
         used_bytes: usage.bytes,
         inodes_used: usage.inodes,
-    });
-    Ok(ContainerStats {
-        attributes: ContainerAttributes {
-            id: record.id.clone(),
-            sandbox_id: record.sandbox_id.clone(),
-            metadata: record.config.metadata.clone(),
-            labels: record.config.labels.clone(),
-            annotations: record.config.annotations.clone(),
-        },
-        usage_nano_cores: inner.samples.nano_cores(record.id.as_str(), &cgroup),
-        cgroup,
-        writable_layer: layer,
     })
+}
+
+/// Those of a ready pod with a network of its own, without `lo`.
+pub(crate) async fn interfaces(record: &SandboxRecord) -> Result<Vec<InterfaceStats>, Error> {
+    let interfaces = match &record.namespaces.network {
+        Some(netns) if record.state.for_cri() == SandboxState::Ready => {
+            namespaces::interface_stats(netns).await?
+        }
+        _ => Vec::new(),
+    };
+    Ok(interfaces.into_iter().filter(|interface| interface.name != LOOPBACK).collect())
 }
 
 async fn of_sandbox(
@@ -158,26 +186,16 @@ async fn of_sandbox(
     record: &SandboxRecord,
 ) -> Result<SandboxStats, Error> {
     let cgroup = read(inner, &record.cgroup.parent).await?;
-    let interfaces = match &record.namespaces.network {
-        Some(netns) if record.state.for_cri() == SandboxState::Ready => {
-            namespaces::interface_stats(netns).await?
-        }
-        _ => Vec::new(),
-    };
+    let interfaces = interfaces(record).await?;
     let of_pod = snapshot.containers.values();
     let running = of_pod.filter(|c| c.sandbox_id == record.id && c.is(ContainerState::Running));
     Ok(SandboxStats {
-        attributes: SandboxAttributes {
-            id: record.id.clone(),
-            metadata: record.config.metadata.clone(),
-            labels: record.config.labels.clone(),
-            annotations: record.config.annotations.clone(),
-        },
+        attributes: attributes_of_sandbox(record),
         usage_nano_cores: inner.samples.nano_cores(record.id.as_str(), &cgroup),
         process_count: cgroup.pids_current,
         cgroup,
         network_at: Timestamp::now(),
-        interfaces: interfaces.into_iter().filter(|interface| interface.name != LOOPBACK).collect(),
+        interfaces,
         containers: of_containers(inner, running).await,
     })
 }

@@ -2,6 +2,7 @@
 //!
 //! Paths are absolute below each hierarchy's root, `/kubepods/pod1`; the daemon's own group never enters into them.
 
+mod counters;
 mod group;
 mod layout;
 mod limits;
@@ -20,6 +21,7 @@ use crate::spec::Resources;
 
 use layout::Layout;
 
+pub use counters::{CgroupCounters, DeviceIo, MemoryCounters, Throttling};
 pub use stats::{CgroupStats, Pressure, PressureData, Psi};
 
 /// How the host arranges its hierarchies.
@@ -144,6 +146,15 @@ impl Cgroups {
     pub fn stats(&self, path: &str) -> Result<CgroupStats, Error> {
         let below = self.existing(path)?;
         Ok(stats::read(&self.layout, below))
+    }
+
+    /// All that the group has counted until now.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchCgroup`].
+    pub fn counters(&self, path: &str) -> Result<CgroupCounters, Error> {
+        let below = self.existing(path)?;
+        Ok(counters::read(&self.layout, below))
     }
 
     /// How many processes of the group the kernel killed for want of memory.

@@ -17,6 +17,7 @@ mod error;
 mod exec_sync;
 pub mod host;
 pub mod monitor;
+pub mod open_files;
 pub mod process;
 pub mod runtime;
 pub mod seccomp;
@@ -25,13 +26,14 @@ pub mod terminal;
 mod timestamp;
 pub mod user;
 
-pub use cgroup::{CgroupMode, CgroupStats, Cgroups};
+pub use cgroup::{CgroupCounters, CgroupMode, CgroupStats, Cgroups};
 pub use error::Error;
 pub use exec_sync::{ExecOutput, exec_sync};
 pub use monitor::{
     AttachStdio, CreateRequest, Event, ExecExit, ExecRequest, ExecStdio, Exit, Monitor, MonitorSpec,
     PauseSpec, read_exit,
 };
+pub use open_files::{OpenFiles, descriptor_limit};
 pub use process::{PidFd, Process};
 pub use runtime::{Features, Runtime};
 pub use spec::{HugepageLimit, Resources, SpecInput};

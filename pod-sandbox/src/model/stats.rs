@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use linkspan_runtime_oci::CgroupStats;
+use linkspan_runtime_oci::{CgroupCounters, CgroupStats, OpenFiles, Resources};
 use serde::Serialize;
 
 use super::{ContainerId, ContainerMetadata, SandboxId, SandboxMetadata, StringMap, Timestamp};
@@ -60,4 +60,40 @@ pub struct SandboxStats {
     pub process_count: u64,
     /// The running ones.
     pub containers: Vec<ContainerStats>,
+}
+
+/// What the samples of CRI `PodSandboxMetrics` are taken from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SandboxMetrics {
+    pub attributes: SandboxAttributes,
+    /// Of the pod's cgroup.
+    pub counters: GroupCounters,
+    /// Empty with host network.
+    pub interfaces: Vec<InterfaceStats>,
+    /// The running ones.
+    pub containers: Vec<ContainerMetrics>,
+}
+
+/// What the samples of CRI `ContainerMetrics` are taken from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ContainerMetrics {
+    pub attributes: ContainerAttributes,
+    /// What the user called it, if that is known.
+    pub image: String,
+    pub counters: GroupCounters,
+    pub writable_layer: Option<WritableLayer>,
+    pub open_files: OpenFiles,
+    /// The soft limit of the container's first process; `None` without a limit.
+    pub descriptor_limit: Option<u64>,
+}
+
+/// A cgroup's counters and limits.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GroupCounters {
+    pub cgroup_path: String,
+    /// Of the pod or container.
+    pub started_at: Timestamp,
+    pub counters: CgroupCounters,
+    /// Those in force: negative is unlimited, zero is unknown.
+    pub limits: Resources,
 }

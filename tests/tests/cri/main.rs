@@ -10,6 +10,7 @@ mod faults;
 mod image;
 mod logs;
 mod malformed;
+mod metrics;
 mod network;
 mod recovery;
 mod sandbox;
