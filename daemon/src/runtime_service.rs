@@ -171,6 +171,21 @@ impl RuntimeService for Runtime {
         Ok(batches(found, |pod_sandboxes| v1::StreamPodSandboxesResponse { pod_sandboxes }))
     }
 
+    async fn update_pod_sandbox_resources(
+        &self,
+        request: Request<v1::UpdatePodSandboxResourcesRequest>,
+    ) -> Answer<v1::UpdatePodSandboxResourcesResponse> {
+        let request = request.into_inner();
+        let id = not_empty(request.pod_sandbox_id, "pod_sandbox_id")?;
+        concerns_sandbox(&id);
+        let wanted = pod_sandbox::SandboxResources {
+            overhead: request.overhead.map(resources::resources),
+            resources: request.resources.map(resources::resources),
+        };
+        self.app.pods.update_sandbox_resources(&id, wanted).await.map_err(status::of)?;
+        Ok(Response::new(v1::UpdatePodSandboxResourcesResponse {}))
+    }
+
     // ---- Containers ----
 
     async fn create_container(

@@ -7,8 +7,6 @@ macro_rules! unimplemented_rpcs {
             unary CheckpointContainer checkpoint_container(CheckpointContainerRequest) -> CheckpointContainerResponse;
             unary CheckpointPod checkpoint_pod(CheckpointPodRequest) -> CheckpointPodResponse;
             unary RestorePod restore_pod(RestorePodRequest) -> RestorePodResponse;
-            unary UpdatePodSandboxResources update_pod_sandbox_resources(UpdatePodSandboxResourcesRequest)
-                -> UpdatePodSandboxResourcesResponse;
         }
     };
 }
@@ -16,7 +14,7 @@ macro_rules! unimplemented_rpcs {
 /// The RPCs' names.
 #[cfg(test)]
 macro_rules! names {
-    ($($kind:ident $rpc:ident $method:ident($request:ident) -> $a:ident $(of $b:ident)?;)*) => {
+    ($(unary $rpc:ident $method:ident($request:ident) -> $response:ident;)*) => {
         &[$(stringify!($rpc)),*]
     };
 }
@@ -27,11 +25,6 @@ macro_rules! refusing_methods {
     () => {};
     (unary $rpc:ident $method:ident($request:ident) -> $response:ident; $($rest:tt)*) => {
         crate::unimplemented::refusing_method!($rpc $method $request v1::$response);
-        crate::unimplemented::refusing_methods! { $($rest)* }
-    };
-    (stream $rpc:ident $method:ident($request:ident) -> $stream:ident of $item:ident; $($rest:tt)*) => {
-        type $stream = tokio_stream::Empty<Result<v1::$item, Status>>;
-        crate::unimplemented::refusing_method!($rpc $method $request Self::$stream);
         crate::unimplemented::refusing_methods! { $($rest)* }
     };
 }

@@ -11,4 +11,5 @@ pub(crate) mod run;
 pub(crate) mod state;
 pub(crate) mod status;
 pub(crate) mod stop;
+pub(crate) mod update;
 pub(crate) mod validate;

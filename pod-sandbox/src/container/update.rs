@@ -9,6 +9,7 @@ use super::state::{Refused, Request, Verdict, admit};
 use crate::error::{Error, Refusal};
 use crate::model::ContainerId;
 use crate::pods::{Inner, Pods};
+use crate::resources::merge;
 use crate::{find, validate};
 
 impl Pods {
@@ -55,84 +56,4 @@ async fn locked(inner: &Arc<Inner>, id: &ContainerId, wanted: Resources) -> Resu
     inner.table.update::<ContainerRecord>(id, change).await?;
     tracing::info!(container_id = %id, "container resources updated");
     Ok(())
-}
-
-/// What is set in `wanted` replaces what is in `current`.
-fn merge(current: &Resources, wanted: &Resources) -> Resources {
-    let number = |new: i64, old: i64| if new == 0 { old } else { new };
-    let text = |new: &String, old: &String| if new.is_empty() { old.clone() } else { new.clone() };
-    let mut unified = current.unified.clone();
-    unified.extend(wanted.unified.clone());
-    let hugepages = if wanted.hugepage_limits.is_empty() { current } else { wanted };
-    Resources {
-        cpu_period: number(wanted.cpu_period, current.cpu_period),
-        cpu_quota: number(wanted.cpu_quota, current.cpu_quota),
-        cpu_shares: number(wanted.cpu_shares, current.cpu_shares),
-        memory_limit_bytes: number(wanted.memory_limit_bytes, current.memory_limit_bytes),
-        memory_swap_limit_bytes: swap(current, wanted),
-        // It belongs to processes and was given to the first one; an update does not reach it.
-        oom_score_adj: current.oom_score_adj,
-        cpuset_cpus: text(&wanted.cpuset_cpus, &current.cpuset_cpus),
-        cpuset_mems: text(&wanted.cpuset_mems, &current.cpuset_mems),
-        hugepage_limits: hugepages.hugepage_limits.clone(),
-        unified,
-        pids_limit: number(wanted.pids_limit, current.pids_limit),
-    }
-}
-
-/// A container without swap keeps none when its memory limit moves: the old sum would be below the new limit, or
-/// would allow swap that was never granted.
-fn swap(current: &Resources, wanted: &Resources) -> i64 {
-    let had_no_swap = current.memory_swap_limit_bytes == current.memory_limit_bytes;
-    match (wanted.memory_swap_limit_bytes, wanted.memory_limit_bytes) {
-        (0, 0) => current.memory_swap_limit_bytes,
-        (0, memory) if had_no_swap && current.memory_limit_bytes != 0 => memory,
-        (0, memory) if current.memory_swap_limit_bytes > 0 => current.memory_swap_limit_bytes.max(memory),
-        (0, _) => current.memory_swap_limit_bytes,
-        (swap, _) => swap,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use linkspan_runtime_oci::Resources;
-
-    use super::merge;
-    use crate::validate::resources;
-
-    const MIB: i64 = 1 << 20;
-
-    #[test]
-    fn what_is_not_mentioned_stays() {
-        let current = Resources {
-            cpu_shares: 512,
-            cpu_quota: 20_000,
-            cpu_period: 100_000,
-            cpuset_cpus: "0".to_owned(),
-            oom_score_adj: 900,
-            ..Resources::default()
-        };
-        let wanted = Resources { cpu_quota: 50_000, oom_score_adj: -5, ..Resources::default() };
-        assert_eq!(merge(&current, &wanted), Resources { cpu_quota: 50_000, ..current });
-    }
-
-    #[test]
-    fn a_moved_memory_limit_takes_the_swap_limit_with_it() {
-        let check = |(memory, swap): (i64, i64), wanted: i64, expected: i64| {
-            let current = Resources {
-                memory_limit_bytes: memory * MIB,
-                memory_swap_limit_bytes: swap * MIB,
-                ..Resources::default()
-            };
-            let wanted = Resources { memory_limit_bytes: wanted * MIB, ..Resources::default() };
-            let merged = merge(&current, &wanted);
-            assert_eq!(merged.memory_swap_limit_bytes, expected * MIB);
-            resources("linux", &merged).unwrap();
-        };
-        check((64, 64), 128, 128);
-        check((64, 64), 32, 32);
-        check((64, 100), 128, 128);
-        check((64, 200), 128, 200);
-        check((64, 0), 128, 0);
-    }
 }

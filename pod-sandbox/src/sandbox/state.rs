@@ -60,6 +60,7 @@ impl State {
 pub(crate) enum Request {
     CreateContainer,
     StartContainer,
+    Update,
     Stop,
     Remove,
 }
@@ -74,11 +75,11 @@ pub(crate) enum Verdict {
 
 /// What a request may do in the present state. Pure: no clock, lock or I/O.
 pub(crate) fn admit(state: &State, request: Request) -> Verdict {
-    use Request::{CreateContainer, Remove, StartContainer, Stop};
+    use Request::{CreateContainer, Remove, StartContainer, Stop, Update};
     use State::{Creating, NotReady, Ready, Stopped};
     match (state, request) {
-        (Ready { .. }, CreateContainer | StartContainer) => Verdict::Proceed,
-        (Creating | NotReady { .. } | Stopped { .. }, CreateContainer | StartContainer) => {
+        (Ready { .. }, CreateContainer | StartContainer | Update) => Verdict::Proceed,
+        (Creating | NotReady { .. } | Stopped { .. }, CreateContainer | StartContainer | Update) => {
             Verdict::RefuseNotReady
         }
         (Stopped { .. }, Stop) => Verdict::AlreadyDone, // CRI: StopPodSandbox is idempotent.

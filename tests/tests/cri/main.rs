@@ -13,6 +13,7 @@ mod malformed;
 mod metrics;
 mod network;
 mod recovery;
+mod resize;
 mod sandbox;
 mod security;
 mod stats;

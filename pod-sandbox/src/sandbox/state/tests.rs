@@ -26,8 +26,10 @@ fn what_each_state_allows() {
     let check = |state: &State, request, expected| assert_eq!(admit(state, request), expected, "{request:?}");
     check(&ready, Request::CreateContainer, Verdict::Proceed);
     check(&ready, Request::StartContainer, Verdict::Proceed);
+    check(&ready, Request::Update, Verdict::Proceed);
     check(&ready, Request::Stop, Verdict::Proceed);
     check(&not_ready, Request::Stop, Verdict::Proceed);
     check(&not_ready, Request::StartContainer, Verdict::RefuseNotReady);
+    check(&not_ready, Request::Update, Verdict::RefuseNotReady);
     check(&stopped, Request::Stop, Verdict::AlreadyDone);
 }

@@ -1,0 +1,106 @@
+//! UpdatePodSandboxResources.
+
+use std::sync::Arc;
+
+use linkspan_runtime_oci::Resources;
+
+use super::record::SandboxRecord;
+use super::state::{Request, Verdict, admit};
+use crate::error::{Error, Refusal};
+use crate::model::SandboxId;
+use crate::pods::{Inner, Pods};
+use crate::resources::merge;
+use crate::table::blocking;
+use crate::{find, validate};
+
+/// CRI `UpdatePodSandboxResourcesRequest`. What is `None` stays.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SandboxResources {
+    /// What the pod takes beside its containers.
+    pub overhead: Option<Resources>,
+    /// The sum of the containers' resources.
+    pub resources: Option<Resources>,
+}
+
+impl Pods {
+    /// Notes what the pod as a whole may use from now on; what a message leaves unset stays (CRI api.proto,
+    /// UpdatePodSandboxResources). A group that we made is limited accordingly. One that the request for the sandbox
+    /// named is the kubelet's, which has resized it before it calls: it is left alone. The verbose status shows the new
+    /// ones. Cancel safe: it goes on.
+    ///
+    /// # Errors
+    /// [`Error::BadConfig`] names the field; [`Error::NoSuchSandbox`], [`Error::Ambiguous`]; [`Error::Refused`] unless
+    /// it is ready. If the kernel refuses a limit, nothing is changed.
+    pub async fn update_sandbox_resources(&self, id: &str, wanted: SandboxResources) -> Result<(), Error> {
+        let record = find::sandbox(&self.inner.table.snapshot(), id)?;
+        check(&wanted)?;
+        let inner = Arc::clone(&self.inner);
+        let work = Box::pin(async move {
+            let _lock = inner.locks.exclusive(record.id.as_str()).await;
+            locked(&inner, &record.id, wanted).await
+        });
+        self.inner.detached("UpdatePodSandboxResources", work).await
+    }
+}
+
+fn check(wanted: &SandboxResources) -> Result<(), Error> {
+    for (field, resources) in [("overhead", &wanted.overhead), ("resources", &wanted.resources)] {
+        resources.as_ref().map_or(Ok(()), |resources| validate::resources(field, resources))?;
+    }
+    match wanted {
+        SandboxResources { overhead: None, resources: None } => {
+            Err(Error::bad("resources", "neither resources nor overhead are given"))
+        }
+        _ => Ok(()),
+    }
+}
+
+async fn locked(inner: &Arc<Inner>, id: &SandboxId, wanted: SandboxResources) -> Result<(), Error> {
+    let snapshot = inner.table.snapshot();
+    let record = snapshot.sandboxes.get(id).ok_or_else(|| Error::NoSuchSandbox(id.to_string()))?;
+    if admit(&record.state, Request::Update) != Verdict::Proceed {
+        let state = record.state.for_cri();
+        return Err(Error::Refused(Refusal::SandboxNotReady { id: id.to_string(), state }));
+    }
+    let merged = merged(record, wanted);
+    check(&merged)?;
+    if let (Some(limits), true) = (&merged.resources, record.config.linux.cgroup_parent.is_empty()) {
+        limit(inner, record.cgroup.parent.clone(), limits.clone()).await?;
+    }
+    let change = move |record: &SandboxRecord| {
+        let mut changed = record.clone();
+        changed.config.linux.overhead = merged.overhead;
+        changed.config.linux.resources = merged.resources;
+        Some(changed)
+    };
+    inner.table.update::<SandboxRecord>(id, change).await?;
+    tracing::info!(sandbox_id = %id, "sandbox resources updated");
+    Ok(())
+}
+
+fn merged(record: &SandboxRecord, wanted: SandboxResources) -> SandboxResources {
+    let linux = &record.config.linux;
+    let merged = |current: &Option<Resources>, wanted: Option<Resources>| match (current, wanted) {
+        (Some(current), Some(wanted)) => Some(merge(current, &wanted)),
+        (current, wanted) => wanted.or_else(|| current.clone()),
+    };
+    SandboxResources {
+        overhead: merged(&linux.overhead, wanted.overhead),
+        resources: merged(&linux.resources, wanted.resources),
+    }
+}
+
+/// All of it, or what was there before.
+async fn limit(inner: &Inner, group: String, limits: Resources) -> Result<(), Error> {
+    let cgroups = inner.cgroups.clone();
+    blocking("limiting a pod", move || {
+        let before = cgroups.limits(&group)?;
+        cgroups.apply(&group, &limits).map_err(|error| {
+            if let Err(error) = cgroups.apply(&group, &before) {
+                tracing::warn!(group, %error, "a pod's former limits could not be set again");
+            }
+            error.into()
+        })
+    })
+    .await
+}
