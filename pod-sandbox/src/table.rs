@@ -235,6 +235,12 @@ impl Tabled for ContainerRecord {
         match (before.map(|before| &before.state), after.map(|after| &after.state)) {
             (None, Some(State::Created { .. })) => &[Created],
             (Some(State::Created { .. }), Some(State::Running { .. })) => &[Started],
+            // It was over before its start could be noted: only now is it known that, and when, it ran.
+            (Some(State::Exited(before)), Some(State::Exited(after)))
+                if before.started_at != after.started_at =>
+            {
+                &[Started, Stopped]
+            }
             (Some(State::Exited(_)), Some(State::Exited(_))) => &[],
             (Some(_), Some(State::Exited(_))) => &[Stopped],
             (Some(_), None) => &[Deleted],

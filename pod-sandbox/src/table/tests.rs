@@ -51,6 +51,12 @@ fn container(sandbox: &SandboxRecord) -> ContainerRecord {
     }
 }
 
+fn exited(started_at: Timestamp) -> container::State {
+    let message = String::new();
+    let finished_at = Timestamp(4);
+    container::State::Exited(Exited { started_at, finished_at, exit_code: 1, oom_killed: false, message })
+}
+
 /// What the event says, and the pod's state in it.
 fn check(event: &Event, id: &str, kind: EventKind, pod: (&SandboxRecord, SandboxState, &[ContainerState])) {
     assert_eq!((event.id.as_str(), event.kind), (id, kind));
@@ -71,16 +77,7 @@ async fn a_life_is_told_with_the_pod_as_it_is_after_each_step() {
     table.put(container(&other)).await.unwrap();
     table.put(pod.clone()).await.unwrap();
     table.put(one.clone()).await.unwrap();
-    let states = [
-        container::State::Running { process: PROCESS, since: Timestamp(3) },
-        container::State::Exited(Exited {
-            started_at: Timestamp(3),
-            finished_at: Timestamp(4),
-            exit_code: 1,
-            oom_killed: false,
-            message: String::new(),
-        }),
-    ];
+    let states = [container::State::Running { process: PROCESS, since: Timestamp(3) }, exited(Timestamp(3))];
     for state in states {
         table.put(ContainerRecord { state, ..one.clone() }).await.unwrap();
     }
@@ -129,4 +126,22 @@ async fn a_clock_that_is_set_back_does_not_turn_events_round() {
     table.put(sandbox()).await.unwrap();
     assert_eq!(told.try_recv().unwrap().at, Timestamp(future + 1));
     assert_eq!(told.try_recv().unwrap().at, Timestamp(future + 2));
+}
+
+#[tokio::test]
+async fn a_start_that_is_noted_after_the_end_is_told_and_the_end_again() {
+    use EventKind::{Created, Started, Stopped};
+    let (_dir, table) = open();
+    let pod = table.put(sandbox()).await.unwrap();
+    let mut told = table.subscribe();
+    let one = container(&pod);
+    table.put(one.clone()).await.unwrap();
+    for started_at in [Timestamp(0), Timestamp(3), Timestamp(3)] {
+        table.put(ContainerRecord { state: exited(started_at), ..one.clone() }).await.unwrap();
+    }
+    let mut kinds = Vec::new();
+    while let Ok(event) = told.try_recv() {
+        kinds.push((event.kind, event.containers()[0].started_at.0));
+    }
+    assert_eq!(kinds, [(Created, 0), (Stopped, 0), (Started, 3), (Stopped, 3)]);
 }

@@ -105,6 +105,30 @@ async fn an_exit_that_nobody_asked_for_is_told() {
 }
 
 #[tokio::test]
+async fn a_container_that_is_over_at_once_is_told_to_have_run() {
+    need!();
+    node::run(async |node| {
+        let sandbox = requests::sandbox(node, "short");
+        let sandbox_id = node.run_sandbox(&sandbox, "").await?;
+        let mut events = subscribe(node).await?;
+        for number in 0..5 {
+            let name = format!("c{number}");
+            let id =
+                node.run_container(&sandbox_id, &requests::container(&name, &["true"]), &sandbox).await?;
+            node.exited(&id).await?;
+            node.remove_container(&id).await?;
+            let seen = until_deleted(&mut events, &id).await?;
+            let (first, last) = (seen.first().context("an event")?, &seen[seen.len() - 2]);
+            assert_eq!((first.container_event_type(), last.container_event_type()), (Created, Stopped));
+            assert!(seen.iter().any(|event| event.container_event_type() == Started));
+            assert!(last.containers_statuses[0].started_at > 0, "the last word on it is the whole truth");
+        }
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn the_stream_does_not_hold_up_the_end_of_the_daemon() {
     need!();
     node::run(async |node| {
