@@ -130,11 +130,19 @@ impl Tree {
         alive.len()
     }
 
-    /// Sends a signal to all of it that is found now.
+    /// Sends signals to each of it, also to those that were started while it was looked for.
     pub(crate) fn signal(&mut self, signals: &[i32]) {
-        for process in self.alive() {
-            for signal in signals {
-                let _ = process.signal(*signal);
+        let mut told = HashSet::new();
+        for _ in 0..MAX_PASSES {
+            let fresh: Vec<Process> =
+                self.alive().into_iter().filter(|process| told.insert(process.pid)).collect();
+            if fresh.is_empty() {
+                return;
+            }
+            for process in fresh {
+                for signal in signals {
+                    let _ = process.signal(*signal);
+                }
             }
         }
     }

@@ -1,5 +1,7 @@
 //! The real monitor with a scripted runtime. Needs no root.
 
+mod attach;
+mod hang_up;
 mod harness;
 mod with_runc;
 
@@ -24,6 +26,21 @@ fn children_of(pid: i32) -> Vec<ProcessStat> {
     let pids = fs::read_dir("/proc").expect("/proc");
     let pids = pids.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
     pids.filter_map(|pid: i32| ProcessStat::read(pid).ok()).filter(|stat| stat.parent == pid).collect()
+}
+
+/// How many descriptors a process has open.
+fn descriptors_of(pid: i32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/fd")).expect("fds").count()
+}
+
+/// Waits until the monitor sleeps, and sleeps on: a loop that is told the same thing again and again would run.
+fn wait_until_idle(daemon: &Daemon) {
+    let is_asleep = || ProcessStat::read(daemon.monitor_pid()).is_ok_and(|stat| stat.state == 'S');
+    let mut looks = 0;
+    wait_until("the monitor is idle", || {
+        looks = if is_asleep() { looks + 1 } else { 0 };
+        looks == 20
+    });
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,6 +12,7 @@ use linkspan_monitor::protocol::{
 };
 use serde_json::{Value, json};
 
+use crate::attach::{attach, end_stdin, read_exactly};
 use crate::harness::{Daemon, wait_until};
 use crate::{children_of, read_all};
 
@@ -309,6 +311,68 @@ fn closing_an_execs_terminal_hangs_up_its_process() {
     assert_eq!(node.daemon.answer(id), Ok(Answer::ExecEnded { code: 4, timed_out: false }));
     let word = fs::read_to_string(node.bundle("a").join("rootfs/tmp/word")).expect("word");
     assert_eq!(word, "hung up\n");
+}
+
+#[test]
+fn a_containers_terminal_is_attached_to_and_resized() {
+    let Some(mut node) = Node::new() else { return };
+    let script = "stty -echo; echo on; while read -r line; do echo got $line; stty size; done";
+    let mut call = node.create_call("a", script, terminal);
+    call.stdin = true;
+    node.daemon.create(call).expect("runc create");
+    node.start("a");
+    wait_until("it runs", || node.daemon.log("a").contains("on"));
+    let mut client = attach(&mut node.daemon, "a", "c");
+    let resize = Call::Resize { container_id: "a".into(), columns: 132, rows: 43 };
+    assert_eq!(node.daemon.call(resize), Ok(Answer::Done));
+    client.stdin.write_all(b"word\n").expect("write");
+    read_exactly(&client.stdout, "got word\r\n43 132\r\n");
+    // The end of a client's input is nothing to a terminal, unless it says so itself.
+    end_stdin(&mut node.daemon, "a", "c");
+    drop(client.stdin);
+    let mut second = attach(&mut node.daemon, "a", "second");
+    second.stdin.write_all(b"more\n\x04").expect("write");
+    assert_eq!(node.daemon.exit_of("a").code, 0);
+    assert_eq!(read_all(second.stdout), "got more\r\n43 132\r\n");
+    assert_eq!(node.daemon.answer(second.id), Ok(Answer::Done));
+    assert_eq!(read_all(client.stdout), "got more\r\n43 132\r\n");
+    assert!(node.daemon.log("a").ends_with("stdout F got more\r\nstdout F 43 132\r\n"));
+}
+
+#[test]
+fn streams_can_be_opened_by_name_without_root() {
+    let Some(mut node) = Node::new() else { return };
+    let by_name = "cat /proc/self/fd/0 > /proc/self/fd/1; echo end > /proc/self/fd/2";
+    let user = |config: &mut Value| config["process"]["user"] = json!({"uid": 1000, "gid": 1000});
+    let mut call = node.create_call("a", by_name, user);
+    (call.stdin, call.stdin_once) = (true, true);
+    node.daemon.create(call).expect("runc create");
+    let mut client = attach(&mut node.daemon, "a", "c");
+    node.start("a");
+    client.stdin.write_all(b"through").expect("write");
+    end_stdin(&mut node.daemon, "a", "c");
+    assert_eq!(node.daemon.exit_of("a").code, 0);
+    assert_eq!(
+        (read_all(client.stdout), read_all(client.stderr)),
+        ("through".to_owned(), "end\n".to_owned())
+    );
+
+    node.run("b", "exec sleep 1000", unchanged);
+    let call = ExecCall { has_stdin: true, has_stderr: true, ..node.exec_call("b", "e", by_name, false) };
+    let path = node.bundle("b").join("e.json");
+    let mut process: Value =
+        serde_json::from_slice(&fs::read(&path).expect("process.json")).expect("process.json");
+    process["user"] = json!({"uid": 1000, "gid": 1000});
+    fs::write(&path, process.to_string()).expect("process.json");
+    let pipes = [(); 3].map(|()| std::io::pipe().expect("pipe"));
+    let [(stdin, mut input), (output, stdout), (errors, stderr)] = pipes;
+    let id = node.daemon.send(Call::Exec(call), &[stdin.as_fd(), stdout.as_fd(), stderr.as_fd()]);
+    drop((stdin, stdout, stderr));
+    input.write_all(b"through").expect("write");
+    drop(input);
+    assert_eq!(node.daemon.answer(id), Ok(Answer::ExecEnded { code: 0, timed_out: false }));
+    let text = |pipe| read_all(fs::File::from(OwnedFd::from(pipe)));
+    assert_eq!((text(output), text(errors)), ("through".to_owned(), "end\n".to_owned()));
 }
 
 #[test]
