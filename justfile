@@ -64,6 +64,11 @@ cluster-kubectl *args:
     cargo build -p linkspan-daemon -p linkspan-monitor
     contrib/stages/k8s-kubectl {{args}}
 
+# Pod events and statistics from the runtime: how soon exits and OOM kills are seen, and figures beside the cgroups'.
+cluster-figures *args:
+    cargo build -p linkspan-daemon -p linkspan-monitor
+    contrib/stages/k8s-figures {{args}}
+
 # How long a Deployment of 20 pods takes to roll out, on Linkspan and on containerd.
 cluster-rollout *args:
     cargo build --release -p linkspan-daemon -p linkspan-monitor
