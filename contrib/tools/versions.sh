@@ -15,6 +15,6 @@ BUSYBOX=1.35.0-2
 NGINX=1.22.1
 # Not versions of others': raise one with every change of what that script makes.
 NETWORK_PROGRAMS=1
-KUBERNETES_IMAGES=2
+KUBERNETES_IMAGES=3
 # Not a version of others': raise it with every change of what tests/src/images builds.
-IMAGES=3
+IMAGES=4

@@ -64,7 +64,7 @@ pub fn nginx(storage: &Storage, rootfs: &Path, port: u16) -> io::Result<Layer> {
     let mut entries = tree(rootfs)?;
     let configuration = format!(
         "user www-data;\nworker_processes 1;\nerror_log /dev/stderr;\npid /var/run/nginx.pid;\n\
-         events {{ worker_connections 64; }}\n\
+         events {{ worker_connections 1024; }}\n\
          http {{\n  include mime.types;\n  access_log /dev/stdout;\n\
          server {{ listen {port}; server_name localhost; root /var/www/html; index index.html; }}\n}}\n"
     );

@@ -1,7 +1,6 @@
 //! Copies both ways between a client's connection and one into the pod.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -18,10 +17,10 @@ pub(super) enum Until {
     PodEnds,
 }
 
-/// Copies until the connection has ended, or one side is lost.
+/// Copies until the connection has ended, or one side is lost. All that a pod has said before it was lost is the client's.
 ///
-/// An error is one of the pod's side, before either side has ended its output: after that a reset is how many programs hang up, and clients close all
-/// their connections when they are told of an error. A client that is lost needs none.
+/// # Errors
+/// That the pod's side was lost. A client that is lost needs no error.
 pub(super) async fn relay<R, W>(client: (R, W), pod: TcpStream, until: Until) -> Result<(), io::Error>
 where
     R: AsyncRead + Unpin,
@@ -30,16 +29,13 @@ where
     // What is typed into a shell or sent as a request is not held back.
     let _ = pod.set_nodelay(true);
     let (from_pod, to_pod) = pod.into_split();
-    let ended = AtomicBool::new(false);
+    let down = down(from_pod, client.1);
     let up = async {
-        up(client.0, to_pod).await?;
-        ended.store(true, Ordering::Relaxed);
-        Ok(())
-    };
-    let down = async {
-        down(from_pod, client.1).await?;
-        ended.store(true, Ordering::Relaxed);
-        Ok(())
+        match up(client.0, to_pod).await {
+            // It takes no more, but may have said something before that: the other direction meets its end.
+            Err(Lost::Pod(_)) => Ok(()),
+            outcome => outcome,
+        }
     };
     let outcome = match until {
         Until::BothEnd => tokio::try_join!(up, down).map(drop),
@@ -49,8 +45,8 @@ where
         },
     };
     match outcome {
-        Err(Lost::Pod(error)) if !ended.load(Ordering::Relaxed) => Err(error),
-        Ok(()) | Err(_) => Ok(()),
+        Err(Lost::Pod(error)) => Err(error),
+        Ok(()) | Err(Lost::Client) => Ok(()),
     }
 }
 
@@ -73,9 +69,14 @@ async fn up<R: AsyncRead + Unpin>(mut client: R, mut pod: OwnedWriteHalf) -> Res
 async fn down<W: AsyncWrite + Unpin>(mut pod: OwnedReadHalf, mut client: W) -> Result<(), Lost> {
     let mut buffer = vec![0; BUFFER_BYTES];
     loop {
-        match pod.read(&mut buffer).await.map_err(Lost::Pod)? {
-            0 => return client.shutdown().await.map_err(|_| Lost::Client),
-            length => client.write_all(&buffer[..length]).await.map_err(|_| Lost::Client)?,
+        match pod.read(&mut buffer).await {
+            Ok(0) => return client.shutdown().await.map_err(|_| Lost::Client),
+            Ok(length) => client.write_all(&buffer[..length]).await.map_err(|_| Lost::Client)?,
+            Err(error) => {
+                // An end, not a reset: with that, clients throw away what they have not read yet.
+                let _ = client.shutdown().await;
+                return Err(Lost::Pod(error));
+            }
         }
     }
 }

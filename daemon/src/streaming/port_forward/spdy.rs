@@ -79,16 +79,22 @@ fn read_headers(incoming: &Incoming) -> Option<(String, Purpose, u16)> {
 
 async fn forward<C: Connect>(pair: Pair<Stream>, target: Target<C>) {
     let Pair { port, data, error: mut error_stream } = pair;
-    let outcome = match target.connect.connect(port).await {
-        Ok(pod) => relay(tokio::io::split(data), pod, Until::BothEnd)
-            .await
-            .map_err(|error| target.error(port, error)),
-        // The data stream is dropped, and so reset: what the client has sent on it goes nowhere.
-        Err(error) => Err(target.error(port, error)),
-    };
-    if let Err(text) = outcome {
-        tracing::debug!(sandbox_id = %target.sandbox, port, error = text, "port not forwarded");
-        let _ = error_stream.write_all(text.as_bytes()).await;
+    match target.connect.connect(port).await {
+        Ok(pod) => {
+            let outcome = relay(tokio::io::split(data), pod, Until::BothEnd).await;
+            if let Err(error) = outcome {
+                // Not on the error stream: a reset is how many programs hang up, and clients close all their connections
+                // when they read of an error.
+                tracing::debug!(sandbox_id = %target.sandbox, port, %error, "forwarded connection was reset by the pod");
+            }
+        }
+        Err(error) => {
+            let text = target.error(port, error);
+            tracing::debug!(sandbox_id = %target.sandbox, port, error = text, "port not forwarded");
+            // The data stream is dropped, and so reset: what the client has sent on it goes nowhere.
+            drop(data);
+            let _ = error_stream.write_all(text.as_bytes()).await;
+        }
     }
     let _ = error_stream.shutdown().await;
 }

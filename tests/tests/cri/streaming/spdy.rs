@@ -40,19 +40,21 @@ async fn every_version_of_remote_command_tells_output_and_end() {
 }
 
 #[tokio::test]
-async fn after_a_refused_port_the_session_takes_more_connections() {
+async fn a_refused_port_and_a_reset_connection_leave_the_session_to_the_others() {
     need!();
     node::run(async |node| {
-        let line = "mkdir /www; echo the page >/www/index.html; exec httpd -f -h /www -p 127.0.0.1:8080";
+        // What a program leaves unread when it hangs up makes its end a reset.
+        let line = "nc -lk -p 8081 -e dd bs=1 count=1 & mkdir /www; echo the page >/www/index.html
+            exec httpd -f -h /www -p 127.0.0.1:8080";
         let sandbox = requests::sandbox(node, "forward");
         let (sandbox_id, id) = node.run_pod(&sandbox, &requests::container("c", &["sh", "-c", line])).await?;
         wait::until("the server listens", DEADLINE, async || {
-            node.shell(&id, "netstat -ltn | grep :8080").await
+            node.shell(&id, "netstat -ltn >/tmp/l; grep :8080 /tmp/l && grep :8081 /tmp/l").await
         })
         .await?;
         let url = streaming::port_forward_url(&mut node.runtime, &sandbox_id, &[]).await?;
         let mut session = Spdy::open(&url, "portforward.k8s.io").await?;
-        for (request, port) in ["9", "8080", "9", "8080"].into_iter().enumerate() {
+        for (request, port) in ["9", "8080", "8081", "8080", "9", "8081", "8080"].into_iter().enumerate() {
             let request = request.to_string();
             let headers = |kind| [("streamtype", kind), ("port", port), ("requestid", request.as_str())];
             let error = session.stream(&headers("error")).await?;
@@ -79,6 +81,7 @@ async fn after_a_refused_port_the_session_takes_more_connections() {
             let (page, words) = (String::from_utf8_lossy(&page), String::from_utf8_lossy(&words));
             match port {
                 "9" => assert!(words.contains("refused") && page.is_empty(), "{words:?}, {page:?}"),
+                "8081" => assert!(page.starts_with('G') && words.is_empty(), "{page:?}, {words:?}"),
                 _ => assert!(page.contains("the page") && words.is_empty(), "{page:?}, {words:?}"),
             }
         }
