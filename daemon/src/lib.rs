@@ -32,6 +32,8 @@ mod wire;
 
 pub use error::Error;
 pub use streaming::TlsError;
+#[cfg(any(test, fuzzing))]
+pub use streaming::fuzz;
 
 /// `linkspan.v1`, generated from `proto/admin.proto`.
 mod admin {

@@ -11,6 +11,8 @@
 mod activity;
 mod connection;
 mod desk;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod negotiate;
 mod port_forward;
 mod remote_command;

@@ -81,12 +81,17 @@ async fn main() -> Result<()> {
 
 async fn stress(plan: &Plan, pods: &Pods) -> Result<()> {
     round(plan, pods, 10).await.context("rehearsal")?;
-    let before = settled(plan, pods, None).await?;
-    println!("before  {before}");
+    let (before, processes) = (settled(plan, None).await?, pods.processes().await?);
+    println!("before  {before}, {processes} processes in containers");
     round(plan, pods, 1).await?;
-    let after = settled(plan, pods, Some(&before)).await?;
+    let after = settled(plan, Some(&before)).await?;
     println!("after   {after}");
-    Ok(())
+    wait::until("the containers' processes", SETTLE, async || {
+        let now = pods.processes().await?;
+        ensure!(now <= processes, "{now} processes in containers");
+        Ok(())
+    })
+    .await
 }
 
 /// One round of everything, or of a part of it.
@@ -153,12 +158,14 @@ async fn downloads(pods: &Pods, count: usize) -> Result<()> {
 }
 
 /// The counts, once nothing is under way; if `before` is given, once they are as they were then.
-async fn settled(plan: &Plan, pods: &Pods, before: Option<&Counts>) -> Result<Counts> {
+async fn settled(plan: &Plan, before: Option<&Counts>) -> Result<Counts> {
     let metrics = Some(plan.metrics.as_str()).filter(|address| !address.is_empty());
     let mut last: Option<Counts> = None;
-    wait::until("everything is as it was", SETTLE, async || {
-        let now = Counts::take(&plan.socket, &plan.prefix, metrics, pods).await?;
-        // Idle threads of the daemon's pool end by themselves, and say so by a count that no longer changes.
+    let begun = Instant::now();
+    let counts = wait::until("everything is as it was", SETTLE, async || {
+        // Looked at from outside: to ask the daemon is work for it, which keeps its idle threads from ending.
+        let now = Counts::take(&plan.socket, &plan.prefix, metrics).await?;
+        ensure!(now.open_sessions == 0, "{} sessions are open", now.open_sessions);
         let steady = last.replace(now.clone()).is_some_and(|last| last == now);
         ensure!(steady || before.is_some(), "it is still changing: {now}");
         if let Some(before) = before {
@@ -166,5 +173,7 @@ async fn settled(plan: &Plan, pods: &Pods, before: Option<&Counts>) -> Result<Co
         }
         Ok(now)
     })
-    .await
+    .await?;
+    println!("settled after {:.1} s", begun.elapsed().as_secs_f64());
+    Ok(counts)
 }

@@ -32,39 +32,7 @@ pub(crate) struct Limits {
     pub(crate) idle: Duration,
 }
 
-/// A peer that sends `data`, cut into pieces of the length that the first byte says.
-///
-/// # Panics
-/// If what is held in memory is beyond its bounds.
-#[cfg(test)]
-fn fuzz(data: &[u8]) {
-    const MOST_BYTES: usize = 8 << 20;
-    let Some((size, bytes)) = data.split_first() else { return };
-    let (mut parser, mut core) = (frame::Parser::new(), core::Core::new());
-    for mut piece in bytes.chunks(usize::from(*size).max(1)) {
-        while core.has_room() {
-            match parser.next(&mut piece) {
-                Ok(Some(frame)) => {
-                    if core.receive(frame).is_err() {
-                        return;
-                    }
-                }
-                Ok(None) => break,
-                Err(_) => return,
-            }
-            while let Some((id, _)) = core.take_incoming() {
-                // One of three streams is refused, one let go at once, one kept.
-                match id % 3 {
-                    0 => core.refuse(id),
-                    1 => core.release(id),
-                    _ => core.accept(id),
-                }
-            }
-        }
-        core.outgoing();
-        assert!(parser.held_bytes() + core.held_bytes() < MOST_BYTES, "more is held than allowed");
-    }
-}
-
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzz;
 #[cfg(test)]
 mod tests;

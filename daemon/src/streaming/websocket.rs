@@ -7,6 +7,8 @@
 
 mod channel;
 mod channels;
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzz;
 mod tunnel;
 
 use bytes::Bytes;

@@ -88,9 +88,13 @@ impl Deflater {
 
     /// A block without headers, which is all that a reply needs.
     pub(super) fn empty(&mut self) -> Vec<u8> {
-        let mut block = Vec::with_capacity(64);
-        // There is room for it, so it cannot fail.
-        let _ = self.0.compress_vec(&0_u32.to_be_bytes(), &mut block, FlushCompress::Sync);
+        self.deflate(&0_u32.to_be_bytes())
+    }
+
+    pub(super) fn deflate(&mut self, plain: &[u8]) -> Vec<u8> {
+        // What zlib adds to what it cannot compress is less, so it cannot fail.
+        let mut block = Vec::with_capacity(plain.len() + plain.len() / 100 + 64);
+        let _ = self.0.compress_vec(plain, &mut block, FlushCompress::Sync);
         block
     }
 }

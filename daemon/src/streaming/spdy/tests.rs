@@ -1,4 +1,3 @@
-use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::time::Instant;
 
@@ -161,27 +160,4 @@ async fn an_idle_session_ends() {
     assert!(session.accept().await.is_none());
     assert!(began.elapsed() >= IDLE);
     drop(stream);
-}
-
-proptest! {
-    #[test]
-    fn noise_ends_a_session_or_does_nothing(bytes: Vec<u8>) {
-        fuzz(&bytes);
-    }
-
-    /// Frames that look right at first.
-    #[test]
-    fn nearly_frames_end_a_session_or_do_nothing(frames: Vec<(u8, u8, u8, Vec<u8>)>, size: u8) {
-        let mut bytes = vec![size];
-        for (kind, flags, id, payload) in frames {
-            match kind % 12 {
-                0 => bytes.extend(data(u32::from(id), &payload, flags % 2 == 1)),
-                kind => {
-                    bytes.extend([0x80, 3, 0, kind, flags, 0, 0, (payload.len() + 4) as u8, 0, 0, 0, id]);
-                    bytes.extend(payload);
-                }
-            }
-        }
-        fuzz(&bytes);
-    }
 }
