@@ -184,7 +184,7 @@ impl Parser {
     }
 
     /// What is held in memory, in bytes.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(super) fn held_bytes(&self) -> usize {
         self.held.capacity()
     }

@@ -248,7 +248,7 @@ impl Core {
     }
 
     /// What is held in memory, about, in bytes.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(in crate::streaming::spdy) fn held_bytes(&self) -> usize {
         let inboxes: usize = self.streams.values().map(|entry| entry.inbox.capacity()).sum();
         inboxes + self.out_bytes + self.control.capacity()
