@@ -1,4 +1,4 @@
-//! The one libc call of this crate that has no safe wrapper.
+//! The libc calls of this crate that have no safe wrapper.
 #![allow(unsafe_code)]
 
 /// Gives memory back after a large answer: glibc keeps up to 128 MiB at the top of the heap, and a heap for
@@ -17,3 +17,16 @@ pub(crate) fn tune_allocator() {
 /// Only glibc needs it.
 #[cfg(not(target_env = "gnu"))]
 pub(crate) fn tune_allocator() {}
+
+/// Gives the host all memory that is free but lies between what is in use.
+#[cfg(target_env = "gnu")]
+pub(crate) fn give_back_memory() {
+    // SAFETY: malloc_trim takes the allocator's locks, and touches nothing that is in use.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
+/// Only glibc needs it.
+#[cfg(not(target_env = "gnu"))]
+pub(crate) fn give_back_memory() {}

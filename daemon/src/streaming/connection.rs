@@ -27,6 +27,7 @@ use super::negotiate::{Negotiated, Refused, STREAM_PROTOCOL, negotiate};
 use super::request::{Kind, Ticket};
 use super::tickets;
 use crate::metrics::{Metrics, SessionCount};
+use crate::sys;
 
 /// A client that has not said within this time what it wants is none.
 const INTRODUCTION: Duration = Duration::from_secs(10);
@@ -145,6 +146,10 @@ impl Connections {
             }
         };
         session.instrument(span).await;
+        // Many at once leave holes in the heap: after 200 downloads at a time the daemon kept a sixth more than before.
+        if self.metrics.open_sessions() == 0 {
+            tokio::task::spawn_blocking(sys::give_back_memory);
+        }
     }
 }
 
