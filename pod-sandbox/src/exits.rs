@@ -15,8 +15,8 @@ use crate::sandbox::record::SandboxRecord;
 
 /// How the monitor calls pause in its events.
 const PAUSE: &str = linkspan_runtime_oci::monitor::PAUSE;
-/// Between two looks at a process that was killed and that no monitor reports on.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// Between two looks at what was killed and is not reported on.
+pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 const KILL: i32 = 9;
 

@@ -51,6 +51,9 @@ pub enum Error {
     /// The container has exited.
     #[error("container {id} is not running")]
     NotRunning { id: String },
+    /// The container runs, or the runtime still makes it.
+    #[error("container {id} still runs")]
+    StillRuns { id: String },
     /// There is no monitor, or it died during the call.
     #[error("{what}: the monitor is gone: {reason}")]
     MonitorLost { what: String, reason: String },

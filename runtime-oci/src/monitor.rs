@@ -286,12 +286,17 @@ impl Monitor {
     /// The container was removed: its exit record and descriptors go. An unknown one is fine.
     ///
     /// # Errors
-    /// If the record cannot be removed.
+    /// [`Error::StillRuns`]; if the record cannot be removed.
     pub async fn forget(&self, container_id: &str) -> Result<(), Error> {
         let what = format!("forgetting container {container_id}");
         let call = Call::Forget { container_id: container_id.to_owned() };
         self.connection.forget_exit(container_id);
-        self.done(what, call, CALL_DEADLINE).await
+        self.done(what, call, CALL_DEADLINE).await.map_err(|error| match error {
+            Error::MonitorRefused { kind: FailureKind::AlreadyExists, .. } => {
+                Error::StillRuns { id: container_id.to_owned() }
+            }
+            error => error,
+        })
     }
 
     /// Kills what is left of the pod, and ends the monitor. When this returns the process is gone, and its socket.

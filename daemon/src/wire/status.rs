@@ -101,7 +101,10 @@ impl ToStatus for runtime::Error {
             Self::Unimplemented(_) => Code::Unimplemented,
             Self::RuntimeMissing { .. } => Code::FailedPrecondition,
             Self::Runtime { .. } | Self::CgroupBusy { .. } | Self::Io { .. } => Code::Internal,
-            Self::MonitorLost { .. } | Self::MonitorRefused { .. } | Self::Monitor { .. } => Code::Internal,
+            Self::MonitorLost { .. }
+            | Self::MonitorRefused { .. }
+            | Self::Monitor { .. }
+            | Self::StillRuns { .. } => Code::Internal,
         }
     }
 

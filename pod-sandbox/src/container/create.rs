@@ -11,6 +11,8 @@ mod reserve;
 mod rooted;
 mod volumes;
 
+pub(crate) use apply::remove_unused_log;
+
 use std::sync::Arc;
 
 use super::validate;

@@ -1,11 +1,14 @@
 //! Does what the plan says. What fails is logged and left for Stop and Remove, or for the next start.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use linkspan_runtime_oci::Timestamp;
+use linkspan_runtime_oci::{Error as RuntimeError, Timestamp};
+use tokio::time::Instant;
 
 use super::facts::{ContainerFacts, Facts, SandboxFacts};
 use super::plan::{ContainerFate, Plan, SandboxFate};
+use crate::container::create::remove_unused_log;
 use crate::container::record::ContainerRecord;
 use crate::container::remove::{release_files, release_runtime};
 use crate::container::state::EXIT_CODE_LOST;
@@ -14,6 +17,7 @@ use crate::exits;
 use crate::pods::Inner;
 use crate::sandbox::record::SandboxRecord;
 use crate::sandbox::{remove, stop};
+use crate::table::blocking;
 
 pub(super) async fn run(inner: &Arc<Inner>, facts: Facts, plan: Plan) {
     for (id, monitor) in &facts.monitors {
@@ -63,10 +67,29 @@ async fn container(inner: &Arc<Inner>, facts: &ContainerFacts, fate: &ContainerF
         ContainerFate::CleanUp => release_runtime(inner, record).await,
         ContainerFate::Undo => {
             tracing::warn!(container_id = %record.id, "removing a container that was not finished");
-            inner.cgroups.kill_all(&record.cgroup_path).await?;
+            end_unfinished(inner, record).await?;
             release_runtime(inner, record).await?;
             release_files(inner, record).await?;
+            let log = PathBuf::from(&record.log_path);
+            blocking("removing a log", move || remove_unused_log(&log)).await?;
             inner.table.withdraw::<ContainerRecord>(record.id.clone()).await
+        }
+    }
+}
+
+/// Ends a container that the runtime may be making at this moment: the monitor knows when that is over, and all of it dead.
+async fn end_unfinished(inner: &Inner, record: &ContainerRecord) -> Result<(), Error> {
+    let monitor = inner.monitor(&record.sandbox_id);
+    // The monitor itself gives the runtime no longer.
+    let deadline = Instant::now() + inner.settings.runtime_timeout;
+    loop {
+        inner.cgroups.kill_all(&record.cgroup_path).await?;
+        let Some(monitor) = &monitor else { return Ok(()) };
+        match monitor.forget(record.id.as_str()).await {
+            Err(RuntimeError::StillRuns { .. }) if Instant::now() < deadline => {
+                tokio::time::sleep(exits::LOOK_AGAIN).await;
+            }
+            outcome => return Ok(outcome?),
         }
     }
 }

@@ -105,3 +105,58 @@ async fn a_killed_monitor_ends_its_pod_and_no_other() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_create_that_was_cut_off_leaves_nothing_not_even_a_log() {
+    need!();
+    let folder = tempfile::tempdir().expect("a folder");
+    let (hold, creating) = (folder.path().join("hold"), folder.path().join("creating"));
+    let script = format!(
+        "#!/bin/sh\ncase \" $* \" in *' create '*) : >{}; while [ -e {} ]; do sleep 0.02; done;; esac\nexec {} \"$@\"\n",
+        creating.display(),
+        hold.display(),
+        linkspan_tests::tools::crun().display()
+    );
+    let runtime = folder.path().join("slow");
+    std::fs::write(&runtime, script).expect("a script");
+    std::fs::set_permissions(&runtime, std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        .expect("its mode");
+    std::fs::write(&hold, "").expect("a file");
+    let options = node::Options { runtimes: vec![("slow".to_owned(), runtime)], ..node::Options::default() };
+    node::with(options, async |node| {
+        let sandbox = requests::sandbox(node, "cut-off");
+        let sandbox_id = node.run_sandbox(&sandbox, "").await?;
+        let container = requests::idle("c");
+        node.pull(&container.image.clone().unwrap_or_default().image).await?;
+        let log = std::path::Path::new(&sandbox.log_directory).join(&container.log_path);
+        let request = v1::CreateContainerRequest {
+            pod_sandbox_id: sandbox_id.clone(),
+            config: Some(container.clone()),
+            sandbox_config: Some(sandbox.clone()),
+        };
+        let mut runtime = node.runtime.clone();
+        let call = tokio::spawn(async move { runtime.create_container(request).await });
+        wait(&creating).await?;
+        wait(&log).await?;
+        node.kill()?;
+        assert!(call.await?.is_err(), "the daemon is gone");
+        std::fs::remove_file(&hold)?;
+        node.start_again().await?;
+        let list = node.runtime.list_containers(v1::ListContainersRequest::default()).await?;
+        assert_eq!(list.into_inner().containers, []);
+        // The kubelet would take it for the log of a first attempt, and count a restart.
+        assert!(!log.exists(), "the log is left");
+        let id = node.create(&sandbox_id, &container, &sandbox).await?;
+        node.start_container(&id).await?;
+        Ok(())
+    })
+    .await;
+}
+
+async fn wait(path: &std::path::Path) -> anyhow::Result<()> {
+    linkspan_tests::wait::until("a file", std::time::Duration::from_secs(10), async || {
+        anyhow::ensure!(path.exists(), "no {}", path.display());
+        Ok(())
+    })
+    .await
+}

@@ -95,6 +95,15 @@ fn clear_dangling_link(path: &Path) -> Result<(), Error> {
     }
 }
 
+/// Without anything in it, so that what an older container of the name wrote stays. The kubelet takes the log of a
+/// container that never ran for a restart (kuberuntime, `calcRestartCountByLogDir`).
+pub(crate) fn remove_unused_log(path: &Path) -> Result<(), Error> {
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.is_file() && found.len() == 0 => remove_log(path),
+        _ => Ok(()),
+    }
+}
+
 fn remove_log(path: &Path) -> Result<(), Error> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
