@@ -41,7 +41,8 @@ where
     Box::pin(unfold(Some((told, ending)), next))
 }
 
-async fn ended(ending: &mut watch::Receiver<bool>) {
+/// Waits until the daemon goes down.
+pub(crate) async fn ended(ending: &mut watch::Receiver<bool>) {
     // Fails only when the sender is gone, which is an end too.
     let _ = ending.wait_for(|ending| *ending).await;
 }

@@ -19,6 +19,7 @@ use crate::admin::admin_server::AdminServer;
 use crate::admin_service::Admin;
 use crate::app::App;
 use crate::call::CallLayer;
+use crate::follow;
 use crate::image_service::ImageStore;
 use crate::runtime_service::Runtime;
 use crate::streaming;
@@ -95,12 +96,10 @@ pub(crate) async fn run(
     ended: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), Error> {
     let most = app.config.grpc.max_message_bytes;
-    let (told, hears) = tokio::sync::oneshot::channel();
-    let ending = app.ending.clone();
+    let (ending, mut hears) = (app.ending.clone(), app.ending.subscribe());
     let ended = async move {
         ended.await;
         ending.send_replace(true);
-        let _ = told.send(());
     };
     let server = Server::builder()
         .layer(CallLayer { metrics: app.metrics.clone() })
@@ -117,11 +116,8 @@ pub(crate) async fn run(
         .add_service(AdminServer::new(Admin { app: app.clone() }))
         .serve_with_incoming_shutdown(UnixListenerStream::new(listener), ended);
     let too_late = async {
-        if hears.await.is_ok() {
-            tokio::time::sleep(GRACE).await;
-        } else {
-            std::future::pending::<()>().await;
-        }
+        follow::ended(&mut hears).await;
+        tokio::time::sleep(GRACE).await;
     };
     tokio::select! {
         result = server => result.map_err(Error::Serve),

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use linkspan_runtime_oci::{CgroupCounters, Error as RuntimeError, OpenFiles, Resources, descriptor_limit};
+use linkspan_runtime_oci::{Cgroups, Error as RuntimeError, OpenFiles, descriptor_limit};
 
 use crate::container::record::ContainerRecord;
 use crate::error::Error;
@@ -45,26 +45,25 @@ async fn of_sandbox(
             Err(error) => tracing::debug!(container_id = %container.id, %error, "no metrics of container"),
         }
     }
-    let (parent, created_at) = (record.cgroup.parent.clone(), record.created_at);
-    let cgroups = inner.cgroups.clone();
-    let (counters, limits) = blocking("reading a cgroup", move || {
-        Ok((present(cgroups.counters(&parent))?, present(cgroups.limits(&parent))?))
-    })
-    .await?;
+    let (cgroups, parent, created_at) =
+        (inner.cgroups.clone(), record.cgroup.parent.clone(), record.created_at);
+    let counters = blocking("reading a cgroup", move || group(&cgroups, parent, created_at)).await?;
     Ok(SandboxMetrics {
         attributes: attributes_of_sandbox(record),
-        counters: group(record.cgroup.parent.clone(), created_at, counters, limits),
+        counters,
         interfaces: interfaces(record).await?,
         containers,
     })
 }
 
 async fn of_container(inner: &Inner, record: &ContainerRecord) -> Result<ContainerMetrics, Error> {
-    let (cgroups, path) = (inner.cgroups.clone(), record.cgroup_path.clone());
+    let (cgroups, path, started_at) =
+        (inner.cgroups.clone(), record.cgroup_path.clone(), record.state.started_at());
     let init = record.state.process().map(|process| process.pid);
-    let (counters, limits, open_files, most) = blocking("reading a cgroup", move || {
-        let (counters, limits) = (present(cgroups.counters(&path))?, present(cgroups.limits(&path))?);
-        Ok((counters, limits, OpenFiles::of(&cgroups.pids(&path)?), init.and_then(descriptor_limit)))
+    let (counters, open_files, most) = blocking("reading a cgroup", move || {
+        let counters = group(&cgroups, path, started_at)?;
+        let open_files = OpenFiles::of(&counters.counters.pids);
+        Ok((counters, open_files, init.and_then(descriptor_limit)))
     })
     .await?;
     let image = &record.config.image;
@@ -75,20 +74,18 @@ async fn of_container(inner: &Inner, record: &ContainerRecord) -> Result<Contain
     Ok(ContainerMetrics {
         attributes: attributes_of_container(record),
         image,
-        counters: group(record.cgroup_path.clone(), record.state.started_at(), counters, limits),
+        counters,
         writable_layer: writable_layer(inner, record).await,
         open_files,
         descriptor_limit: most,
     })
 }
 
-fn group(
-    cgroup_path: String,
-    started_at: Timestamp,
-    counters: CgroupCounters,
-    limits: Resources,
-) -> GroupCounters {
-    GroupCounters { cgroup_path, started_at, counters, limits }
+/// Blocking.
+fn group(cgroups: &Cgroups, cgroup_path: String, started_at: Timestamp) -> Result<GroupCounters, Error> {
+    let counters = present(cgroups.counters(&cgroup_path))?;
+    let limits = present(cgroups.limits(&cgroup_path))?;
+    Ok(GroupCounters { cgroup_path, started_at, counters, limits })
 }
 
 /// A group that is gone has counted nothing, and limits nothing.

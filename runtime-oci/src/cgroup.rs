@@ -3,6 +3,8 @@
 //! Paths are absolute below each hierarchy's root, `/kubepods/pod1`; the daemon's own group never enters into them.
 
 mod counters;
+#[cfg(test)]
+mod fixture;
 mod group;
 mod layout;
 mod limits;

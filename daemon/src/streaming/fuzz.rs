@@ -2,26 +2,23 @@
 
 use super::{spdy, websocket};
 
-/// Noise, or by the first bit what nearly is SPDY/3.1.
-///
 /// # Panics
 /// On a fault.
 pub fn spdy_session(data: &[u8]) {
-    match data.split_first() {
-        Some((first, script)) if first & 1 == 1 => spdy::fuzz::nearly_frames(script),
-        Some((_, noise)) => spdy::fuzz::noise(noise),
-        None => {}
-    }
+    either(data, spdy::fuzz::nearly_frames, spdy::fuzz::noise);
 }
 
-/// Noise, or by the first bit what nearly are WebSocket messages.
-///
 /// # Panics
 /// On a fault.
 pub fn websocket_session(data: &[u8]) {
+    either(data, websocket::fuzz::nearly_frames, websocket::fuzz::noise);
+}
+
+/// The first bit says whether the rest is a script of what nearly are frames, or noise.
+fn either(data: &[u8], nearly_frames: fn(&[u8]), noise: fn(&[u8])) {
     match data.split_first() {
-        Some((first, script)) if first & 1 == 1 => websocket::fuzz::nearly_frames(script),
-        Some((_, noise)) => websocket::fuzz::noise(noise),
+        Some((first, script)) if first & 1 == 1 => nearly_frames(script),
+        Some((_, bytes)) => noise(bytes),
         None => {}
     }
 }

@@ -85,3 +85,24 @@ impl Recorded for ContainerRecord {
         self.id.as_str()
     }
 }
+
+#[cfg(test)]
+impl ContainerRecord {
+    /// One in a sandbox of its own, about which only its state is worth telling.
+    pub(crate) fn example(state: State) -> Self {
+        Self {
+            id: ContainerId::generate(),
+            sandbox_id: SandboxId::generate(),
+            config: ContainerConfig::default(),
+            handler: "crun".to_owned(),
+            image_id: "1f".repeat(32).parse().unwrap(),
+            image_ref: String::new(),
+            created_at: Timestamp(1),
+            log_path: String::new(),
+            cgroup_path: String::new(),
+            user: ContainerUser::default(),
+            stop_signal: Signal::default(),
+            state,
+        }
+    }
+}

@@ -63,3 +63,22 @@ impl Recorded for SandboxRecord {
         self.id.as_str()
     }
 }
+
+#[cfg(test)]
+impl SandboxRecord {
+    /// One about which only its state is worth telling.
+    pub(crate) fn example(state: State) -> Self {
+        Self {
+            id: SandboxId::generate(),
+            config: SandboxConfig::default(),
+            runtime_handler: String::new(),
+            handler: "crun".to_owned(),
+            created_at: Timestamp(1),
+            cgroup: PodCgroup::default(),
+            namespaces: Pinned::default(),
+            attachment: None,
+            network: None,
+            state,
+        }
+    }
+}

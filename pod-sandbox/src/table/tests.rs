@@ -1,14 +1,9 @@
-use linkspan_image::ImageId;
 use linkspan_runtime_oci::Process;
 use tempfile::TempDir;
 
 use super::*;
 use crate::container::state::Exited;
-use crate::model::{
-    ContainerConfig, ContainerState, ContainerUser, SandboxConfig, SandboxState, SandboxStatus, Signal,
-};
-use crate::namespaces::Pinned;
-use crate::sandbox::record::PodCgroup;
+use crate::model::{ContainerState, SandboxState, SandboxStatus};
 
 const PROCESS: Process = Process { pid: 7, start_time: 9 };
 
@@ -19,36 +14,12 @@ fn open() -> (TempDir, Arc<Table>) {
 }
 
 fn sandbox() -> SandboxRecord {
-    SandboxRecord {
-        id: SandboxId::generate(),
-        config: SandboxConfig::default(),
-        runtime_handler: String::new(),
-        handler: "crun".to_owned(),
-        created_at: Timestamp(1),
-        cgroup: PodCgroup::default(),
-        namespaces: Pinned::default(),
-        attachment: None,
-        network: None,
-        state: sandbox::State::Ready { pause: PROCESS },
-    }
+    SandboxRecord::example(sandbox::State::Ready { pause: PROCESS })
 }
 
 fn container(sandbox: &SandboxRecord) -> ContainerRecord {
-    let image_id: ImageId = "1f".repeat(32).parse().unwrap();
-    ContainerRecord {
-        id: ContainerId::generate(),
-        sandbox_id: sandbox.id.clone(),
-        config: ContainerConfig::default(),
-        handler: "crun".to_owned(),
-        image_id,
-        image_ref: String::new(),
-        created_at: Timestamp(2),
-        log_path: String::new(),
-        cgroup_path: String::new(),
-        user: ContainerUser::default(),
-        stop_signal: Signal::default(),
-        state: container::State::Created { process: PROCESS },
-    }
+    let state = container::State::Created { process: PROCESS };
+    ContainerRecord { sandbox_id: sandbox.id.clone(), ..ContainerRecord::example(state) }
 }
 
 fn exited(started_at: Timestamp) -> container::State {

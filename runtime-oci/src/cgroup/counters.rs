@@ -18,8 +18,8 @@ pub struct CgroupCounters {
     pub memory: MemoryCounters,
     /// Those that were read or written.
     pub devices: Vec<DeviceIo>,
-    /// Not threads: those are `stats.pids_current`.
-    pub processes: u64,
+    /// Its processes and those of groups below. Not threads: those are `stats.pids_current`.
+    pub pids: Vec<i32>,
 }
 
 /// What the CPU quota did.
@@ -69,10 +69,9 @@ pub(super) fn read(layout: &Layout, below: &Path) -> CgroupCounters {
         CgroupMode::V2 => read_v2(&layout.dir("", below).unwrap_or_default()),
         CgroupMode::V1 | CgroupMode::Hybrid => read_v1(layout, below),
     };
-    let pids = group::pids(layout, below).unwrap_or_default();
     CgroupCounters {
         stats: stats::read(layout, below),
-        processes: u64::try_from(pids.len()).unwrap_or_default(),
+        pids: group::pids(layout, below).unwrap_or_default(),
         ..counters
     }
 }

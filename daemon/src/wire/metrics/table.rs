@@ -120,7 +120,7 @@ pub(super) const TABLE: &[Row] = &[
     // ---- Processes ----
     Row { name: "container_processes", kind: GAUGE, labels: &[],
           help: "Number of processes running inside the container.",
-          read: Read::Group(|g| one(g.counters.processes)) },
+          read: Read::Group(|g| one(g.counters.pids.len() as u64)) },
     Row { name: "container_threads", kind: GAUGE, labels: &[],
           help: "Number of threads running inside the container",
           read: Read::Group(|g| one(g.counters.stats.pids_current)) },

@@ -1,35 +1,18 @@
-use linkspan_image::ImageId;
 use linkspan_runtime_oci::{Exit, Process, Timestamp};
 
 use super::super::facts::{ContainerFacts, SandboxFacts};
 use super::{ContainerFate, SandboxFate, of_container, of_sandbox};
 use crate::container::record::ContainerRecord;
 use crate::container::state::{Exited, State};
-use crate::model::{ContainerConfig, ContainerId, ContainerUser, SandboxConfig, SandboxId, Signal};
-use crate::namespaces::Pinned;
-use crate::sandbox::record::{PodCgroup, SandboxRecord};
+use crate::sandbox::record::SandboxRecord;
 use crate::sandbox::state;
 
 const PROCESS: Process = Process { pid: 7, start_time: 9 };
 const EXIT: Exit = Exit { code: 3, at: Timestamp(20), oom_killed: false };
 
 fn container(state: State, change: impl FnOnce(&mut ContainerFacts)) -> ContainerFate {
-    let image_id: ImageId = "1f".repeat(32).parse().unwrap();
     let mut facts = ContainerFacts {
-        record: ContainerRecord {
-            id: ContainerId::generate(),
-            sandbox_id: SandboxId::generate(),
-            config: ContainerConfig::default(),
-            handler: "crun".to_owned(),
-            image_id,
-            image_ref: String::new(),
-            created_at: Timestamp(1),
-            log_path: String::new(),
-            cgroup_path: String::new(),
-            user: ContainerUser::default(),
-            stop_signal: Signal::default(),
-            state,
-        },
+        record: ContainerRecord::example(state),
         same_boot: true,
         has_sandbox: true,
         has_monitor: true,
@@ -84,18 +67,7 @@ fn what_was_half_made_or_lost_its_sandbox_is_undone() {
 fn a_sandbox_stays_ready_only_with_all_that_makes_it_so() {
     let sandbox = |state, change: fn(&mut SandboxFacts)| {
         let mut facts = SandboxFacts {
-            record: SandboxRecord {
-                id: SandboxId::generate(),
-                config: SandboxConfig::default(),
-                runtime_handler: String::new(),
-                handler: "crun".to_owned(),
-                created_at: Timestamp(1),
-                cgroup: PodCgroup::default(),
-                namespaces: Pinned::default(),
-                attachment: None,
-                network: None,
-                state,
-            },
+            record: SandboxRecord::example(state),
             same_boot: true,
             has_monitor: true,
             pause_alive: true,

@@ -1,20 +1,9 @@
-use super::super::layout::Hierarchy;
+use super::super::fixture::of_files;
 use super::*;
 
-/// A group made of plain files, in one directory for all controllers. Without what `stats` has tests for.
+/// Without what `stats` has tests for.
 fn read_files(mode: CgroupMode, controllers: &[&str], files: &[(&str, &str)]) -> CgroupCounters {
-    let dir = tempfile::tempdir().unwrap();
-    fs::create_dir(dir.path().join("g")).unwrap();
-    for (name, text) in files {
-        fs::write(dir.path().join("g").join(name), text).unwrap();
-    }
-    let controllers = controllers.iter().map(|name| (*name).to_owned()).collect();
-    let layout = Layout {
-        mode,
-        hierarchies: vec![Hierarchy { mount: dir.path().to_owned(), controllers }],
-        unified: None,
-    };
-    CgroupCounters { stats: CgroupStats::default(), ..read(&layout, Path::new("g")) }
+    CgroupCounters { stats: CgroupStats::default(), ..of_files(mode, controllers, files, read) }
 }
 
 /// A device number that no host has.
@@ -65,7 +54,7 @@ fn v2_counters_are_read() {
             own_major_page_faults: 2,
         },
         devices: vec![device()],
-        processes: 2,
+        pids: vec![1, 2],
         ..CgroupCounters::default()
     };
     assert_eq!(counters, expected);
@@ -116,7 +105,7 @@ fn v1_counters_are_read() {
             own_major_page_faults: 1,
         },
         devices: vec![device()],
-        processes: 1,
+        pids: vec![1],
         ..CgroupCounters::default()
     };
     assert_eq!(counters, expected);

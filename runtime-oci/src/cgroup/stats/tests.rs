@@ -1,21 +1,8 @@
-use super::super::layout::Hierarchy;
+use super::super::fixture::of_files;
 use super::*;
-use std::fs;
 
-/// A group made of plain files, in one directory for all controllers.
 fn read_files(mode: CgroupMode, controllers: &[&str], files: &[(&str, &str)]) -> CgroupStats {
-    let dir = tempfile::tempdir().unwrap();
-    fs::create_dir(dir.path().join("g")).unwrap();
-    for (name, text) in files {
-        fs::write(dir.path().join("g").join(name), text).unwrap();
-    }
-    let controllers = controllers.iter().map(|name| (*name).to_owned()).collect();
-    let layout = Layout {
-        mode,
-        hierarchies: vec![Hierarchy { mount: dir.path().to_owned(), controllers }],
-        unified: None,
-    };
-    CgroupStats { at: Timestamp::default(), ..read(&layout, Path::new("g")) }
+    CgroupStats { at: Timestamp::default(), ..of_files(mode, controllers, files, read) }
 }
 
 #[test]
