@@ -1,4 +1,6 @@
-//! Around every RPC: a span, a measured time, one log line for an error, and an answer even if we panic.
+//! Around every RPC: a span, a measured time, one log line for an error, and an answer even if we panic or the client's time is over.
+
+mod deadline;
 
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
@@ -15,7 +17,7 @@ use tower::{Layer, Service};
 use tracing::{Instrument, Span, field};
 
 use crate::metrics::Metrics;
-use crate::wire::status::{Weight, code_name, weight};
+use crate::wire::status::{Weight, code_name, too_late, weight};
 
 /// The code of a call that nobody waited for.
 const ABANDONED: &str = "Cancelled";
@@ -68,19 +70,25 @@ where
         let rpc = rpc_name(request.uri().path());
         let span = tracing::info_span!("rpc", rpc, sandbox_id = field::Empty, container_id = field::Empty);
         let measure = Measure { rpc, code: ABANDONED, since: Instant::now(), metrics: self.metrics.clone() };
+        let deadline = deadline::of(request.headers()).map(|time| tokio::time::Instant::now() + time);
         // Handlers share nothing that a panic could leave half changed: state is behind `Pods` and `Images`.
         let answer = AssertUnwindSafe(span.in_scope(|| self.inner.call(request))).catch_unwind();
-        Box::pin(finish(answer, measure).instrument(span))
+        Box::pin(finish(answer, deadline, measure).instrument(span))
     }
 }
 
 async fn finish(
     answer: impl Future<Output = Result<Result<Response<Body>, Infallible>, Box<dyn std::any::Any + Send>>>,
+    deadline: Option<tokio::time::Instant>,
     mut measure: Measure,
 ) -> Result<Response<Body>, Infallible> {
-    let response = match answer.await {
-        Ok(Ok(response)) => bounded(response),
-        Err(_) => Status::internal("a bug in linkspan ended this call; its log has the details").into_http(),
+    let response = tokio::select! {
+        biased;
+        answer = answer => match answer {
+            Ok(Ok(response)) => bounded(response),
+            Err(_) => Status::internal("a bug in linkspan ended this call; its log has the details").into_http(),
+        },
+        () = deadline::over(deadline) => too_late().into_http(),
     };
     // An error has its status in the head. A success has it in the trailers, and so has the late error of a stream.
     let status = Status::from_header_map(response.headers()).unwrap_or_else(|| Status::ok(""));

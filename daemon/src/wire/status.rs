@@ -35,6 +35,11 @@ pub(crate) fn missed(events: u64) -> Status {
     Status::new(Code::Aborted, format!("{events} events were missed: list anew, then subscribe again"))
 }
 
+/// The call has taken longer than its client waits.
+pub(crate) fn too_late() -> Status {
+    Status::new(Code::DeadlineExceeded, "the time that the client gave this call is over")
+}
+
 /// For streams that have no end of their own.
 pub(crate) fn ending() -> Status {
     Status::new(Code::Unavailable, "linkspan is going down")

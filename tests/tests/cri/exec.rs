@@ -1,5 +1,10 @@
 //! ExecSync.
 
+use std::time::Duration;
+
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use linkspan_cri_api::v1;
+use linkspan_cri_api::v1::runtime_service_client::RuntimeServiceClient;
 use linkspan_tests::{need, node, requests};
 use tonic::Code;
 
@@ -97,7 +102,7 @@ async fn twenty_commands_at_once_do_not_mix_their_output() {
         let (_, id) = node.run_pod(&requests::sandbox(node, "many"), &requests::idle("c")).await?;
         let commands = (0..20).map(|number| {
             let mut runtime = node.runtime.clone();
-            let request = linkspan_cri_api::v1::ExecSyncRequest {
+            let request = v1::ExecSyncRequest {
                 container_id: id.clone(),
                 cmd: vec!["sh".into(), "-c".into(), format!("seq 1 500 | sed s/^/{number}:/")],
                 timeout: 60,
@@ -108,6 +113,36 @@ async fn twenty_commands_at_once_do_not_mix_their_output() {
             let (number, answer) = answer?;
             let expected: String = (1..=500).map(|line| format!("{number}:{line}\n")).collect();
             assert_eq!(String::from_utf8_lossy(&answer.stdout), expected);
+        }
+        Ok(())
+    })
+    .await;
+}
+
+/// A client that names a time for a call, and does not look at the clock itself: most end the call when it is over, and never hear what the
+/// server says of it.
+#[tokio::test]
+async fn a_call_whose_time_is_over_is_told_that() {
+    need!();
+    node::run(async |node| {
+        let (_, id) = node.run_pod(&requests::sandbox(node, "late"), &requests::idle("c")).await?;
+        let stream = tokio::net::UnixStream::connect(node.socket()).await?;
+        let (sending, connection) =
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
+        tokio::spawn(connection);
+        let service = tower::service_fn(move |request| {
+            let mut sending = sending.clone();
+            async move { sending.send_request(request).await }
+        });
+        let mut client =
+            RuntimeServiceClient::with_origin(service, http::Uri::from_static("http://localhost"));
+        for milliseconds in [1, 2, 5, 100].into_iter().cycle().take(40) {
+            let cmd = vec!["sleep".to_owned(), "6300".to_owned()];
+            let asked = v1::ExecSyncRequest { container_id: id.clone(), cmd, timeout: 0 };
+            let mut request = tonic::Request::new(asked);
+            request.set_timeout(Duration::from_millis(milliseconds));
+            let late = client.exec_sync(request).await.expect_err("its time is over");
+            assert_eq!(late.code(), Code::DeadlineExceeded, "{late}");
         }
         Ok(())
     })
