@@ -111,7 +111,20 @@ impl Tree {
     /// Kills all of it that is found now; returns how many were found alive. Call again until it returns 0: a killed
     /// process takes a moment to die.
     pub(crate) fn kill(&mut self) -> usize {
-        // Stopped first, leaves and parents alike: what is stopped starts nothing new and loses no child to init.
+        self.stop();
+        self.signal(&[libc::SIGKILL])
+    }
+
+    /// Hangs all of it up, as a terminal that goes does it to its sessions: at once. A shell whose job is told before it would
+    /// take the job's end for a reason to go on with its next command.
+    pub(crate) fn hang_up(&mut self) {
+        self.stop();
+        // What is stopped could not take the first signal.
+        self.signal(&[libc::SIGHUP, libc::SIGCONT]);
+    }
+
+    /// Leaves and parents alike: what is stopped starts nothing new and loses no child to init.
+    fn stop(&mut self) {
         let mut stopped = HashSet::new();
         for _ in 0..MAX_PASSES {
             let fresh: Vec<Process> =
@@ -123,28 +136,17 @@ impl Tree {
                 let _ = process.signal(libc::SIGSTOP);
             }
         }
-        let alive = self.alive();
-        for process in &alive {
-            let _ = process.signal(libc::SIGKILL);
-        }
-        alive.len()
     }
 
-    /// Sends signals to each of it, also to those that were started while it was looked for.
-    pub(crate) fn signal(&mut self, signals: &[i32]) {
-        let mut told = HashSet::new();
-        for _ in 0..MAX_PASSES {
-            let fresh: Vec<Process> =
-                self.alive().into_iter().filter(|process| told.insert(process.pid)).collect();
-            if fresh.is_empty() {
-                return;
-            }
-            for process in fresh {
-                for signal in signals {
-                    let _ = process.signal(*signal);
-                }
+    /// Returns how many were found alive.
+    fn signal(&mut self, signals: &[i32]) -> usize {
+        let alive = self.alive();
+        for process in &alive {
+            for signal in signals {
+                let _ = process.signal(*signal);
             }
         }
+        alive.len()
     }
 
     /// Whether nothing of it is found alive.

@@ -12,9 +12,6 @@ use crate::tree::Tree;
 /// shell to pass the hang-up on to its jobs.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// As the kernel does it: what is stopped could not take the first signal.
-const SIGNALS: [i32; 2] = [libc::SIGHUP, libc::SIGCONT];
-
 /// An exec that was hung up, or will be as soon as its process runs.
 pub(super) struct HangUp {
     /// Those that were found when it was done. None before that, and when they are about to be killed.
@@ -64,7 +61,7 @@ impl Exec {
             return;
         }
         let Some(mut tree) = self.tree() else { return };
-        tree.signal(&SIGNALS);
+        tree.hang_up();
         if let Some(hang_up) = &mut self.hang_up {
             hang_up.tree = Some(tree);
         }
