@@ -69,10 +69,20 @@ cluster-figures *args:
     cargo build -p linkspan-daemon -p linkspan-monitor
     contrib/stages/k8s-figures {{args}}
 
+# kubeadm's preflight, init, a pod on its node and reset, in folders of its own.
+cluster-kubeadm:
+    cargo build -p linkspan-daemon -p linkspan-monitor
+    contrib/stages/k8s-kubeadm
+
 # How long a Deployment of 20 pods takes to roll out, on Linkspan and on containerd.
 cluster-rollout *args:
     cargo build --release -p linkspan-daemon -p linkspan-monitor
     contrib/stages/k8s-rollout {{args}}
+
+# The cri suite's families and critest's specs for which cgroup v2 and AppArmor make a difference, in an emulated machine; needs root.
+vm *args:
+    cargo build -p linkspan-daemon -p linkspan-monitor
+    contrib/stages/vm {{args}}
 
 # A thousand exec sessions, a thousand forwarded connections, hundreds of attaches, and what they leave; needs root.
 stress-streaming *args:

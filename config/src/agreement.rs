@@ -1,10 +1,11 @@
 //! What no option can check by itself: whether they agree with one another.
 
-use crate::options::{Config, Runtime, Streaming};
+use crate::options::{Config, Nri, Runtime, Streaming};
 
 /// The first disagreement, with the option to mend.
 pub(crate) fn check(config: &Config) -> Result<(), String> {
     runtime(&config.runtime)?;
+    nri(&config.nri)?;
     streaming(&config.streaming)
 }
 
@@ -15,6 +16,15 @@ fn runtime(runtime: &Runtime) -> Result<(), String> {
     }
     let known = handlers.keys().cloned().collect::<Vec<_>>().join(", ");
     Err(format!("runtime.default: `{default}` is none of the handlers ({known})"))
+}
+
+fn nri(nri: &Nri) -> Result<(), String> {
+    match nri {
+        Nri { enable: false, required_plugins, .. } if !required_plugins.is_empty() => {
+            Err("nri.required_plugins: none can be there while nri.enable is off".into())
+        }
+        _ => Ok(()),
+    }
 }
 
 fn streaming(streaming: &Streaming) -> Result<(), String> {

@@ -20,8 +20,9 @@ pub use define::Definition;
 pub use error::Error;
 pub use load::{Loaded, Origin, Sources, load};
 pub use options::{
-    Cgroup, Config, Container, Grpc, Image, Log, Metrics, Network, Runtime, Streaming, definitions,
+    Cgroup, Config, Container, Grpc, Image, Log, Metrics, Network, Nri, Runtime, Streaming, definitions,
 };
 pub use place::Place;
 pub use print::{sample, show};
+pub use value::container::{DeviceDefault, EnvDefault, MountDefault, Ulimit};
 pub use value::{CgroupDriver, Handler, LogFormat, SandboxKind, TlsVersion};

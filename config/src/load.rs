@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::file;
 use crate::options::{Config, definitions};
 use crate::place::Place;
-use crate::value::{Handler, OptionValue, SandboxKind};
+use crate::value::{Handler, OptionValue};
 
 /// Everything a configuration is made of. Nothing else is read.
 #[derive(Clone, Debug, Default)]
@@ -184,7 +184,7 @@ impl Merged {
                 let found = DIRECTORIES.iter().map(|dir| Path::new(dir).join(name)).find(|path| exists(path));
                 if let Some(path) = found {
                     first = first.or(Some(name.to_owned()));
-                    handlers.insert(name.to_owned(), Handler { path, sandbox: SandboxKind::Native });
+                    handlers.insert(name.to_owned(), Handler::new(path));
                 }
             }
             self.set("runtime.handlers", handlers.to_toml(), Origin::Host);

@@ -10,6 +10,7 @@ use std::time::Duration;
 use toml::Value;
 
 use crate::define::{Definition, definition, options};
+use crate::value::container::{DeviceDefault, EnvDefault, MountDefault, Ulimit};
 use crate::value::{CgroupDriver, Handler, LogFormat, OptionValue, TlsVersion, check};
 
 options! {
@@ -43,12 +44,26 @@ options! {
         /// Handler of pods that name none; empty: the first one given, or else the first one found of crun, runc, youki.
         default: String = |_| String::new(), check::any;
         /// Runtime handlers by name, each a table with `path` (absolute) and `sandbox` (`native` or `oci`);
-        /// empty: those of crun, runc and youki that the host has.
+        /// empty: those of crun, runc and youki that the host has. Further keys of a handler: `default_annotations` (a
+        /// table), `allowed_annotations` (patterns of annotations that pods may steer the runtime by, such as `run.oci.*`),
+        /// `privileged_without_host_devices`, `base_spec` (an OCI spec in JSON, laid under each container's own),
+        /// `cgroup_writable` (cgroup v2 only).
         handlers: BTreeMap<String, Handler> = |_| BTreeMap::new(), check::handlers;
         /// The `linkspan-monitor` binary; empty: the one beside the daemon's own.
         monitor: Option<PathBuf> = |_| None, check::absolute_if_set;
+        /// Directories of OCI hooks (`oci-hooks.5`, schema 1.0.0); a file in a later one replaces its namesake in an earlier.
+        hooks_dirs: Vec<PathBuf> = |at| vec![
+            at.join("/usr/share/containers/oci/hooks.d"),
+            at.join("/etc/containers/oci/hooks.d"),
+        ], check::all_absolute;
         /// Longest that a runtime's `create`, `start`, `update` or `delete` may take.
         timeout: Duration = |_| Duration::from_secs(120), check::positive;
+        /// The `criu` binary, by which runtimes checkpoint and restore; empty: the one found in the usual directories.
+        criu: Option<PathBuf> = |_| None, check::absolute_if_set;
+        /// Whether a container's image may be a checkpoint: an archive by its absolute path, or an OCI image made of
+        /// one. Restored processes bring their privileges along, whatever the pod was granted: only for nodes where
+        /// nobody but the administrator chooses images.
+        restore_from_image: bool = |_| false, check::any;
     }
 
     /// Pod network: CNI, or the built-in bridge.
@@ -105,6 +120,18 @@ options! {
         }, check::capabilities;
         /// Sysctls of every pod that does not set them itself.
         default_sysctls: BTreeMap<String, String> = |_| BTreeMap::new(), check::any;
+        /// Limits of every container's processes, such as `nofile=1024:4096`; what is not named is the daemon's own.
+        default_ulimits: Vec<Ulimit> = |_| Vec::new(), check::any;
+        /// Variables of every container, `NAME=value`; image and pod go before.
+        default_env: Vec<EnvDefault> = |_| Vec::new(), check::any;
+        /// Mounts of every container that mounts nothing there itself, `/host/path:/container/path` with `:ro` or not.
+        default_mounts: Vec<MountDefault> = |_| Vec::new(), check::any;
+        /// Devices of every container, `/dev/fuse` or `/dev/fuse:/dev/other:rwm`; one that the host lacks refuses containers.
+        default_devices: Vec<DeviceDefault> = |_| Vec::new(), check::any;
+        /// Devices that a container asks for belong to its `run_as_user` and `run_as_group`, instead of as on the host.
+        device_ownership_from_security_context: bool = |_| false, check::any;
+        /// Directories of CDI files (`*.json`, `*.yaml`); a device in a later one replaces its namesake in an earlier.
+        cdi_spec_dirs: Vec<PathBuf> = |at| vec![at.join("/etc/cdi"), at.join("/var/run/cdi")], check::all_absolute;
         /// Seccomp profile of `RuntimeDefault`; empty: the embedded one.
         seccomp_profile: Option<PathBuf> = |_| None, check::absolute_if_set;
         /// Longer log lines are split, all parts but the last tagged `P`, in bytes.
@@ -137,6 +164,30 @@ options! {
     [metrics] Metrics {
         /// Address of the HTTP endpoint, `127.0.0.1:9090` for example; empty: none.
         listen: Option<SocketAddr> = |_| None, check::any;
+    }
+
+    /// Plugins of the Node Resource Interface: they hear of pods and containers, and change what containers are made of.
+    [nri] Nri {
+        /// Start plugins and let them connect.
+        enable: bool = |_| true, check::any;
+        /// Unix socket that plugins connect to, mode 0600.
+        socket: PathBuf = |at| at.join("/var/run/nri/nri.sock"), check::absolute;
+        /// Accept no connections: only plugins of `plugin_dir` take part.
+        disable_connections: bool = |_| false, check::any;
+        /// Plugins to start with the daemon: programs named by index and name, `10-example`.
+        plugin_dir: PathBuf = |at| at.join("/opt/nri/plugins"), check::absolute;
+        /// Their configuration, handed over as it is: `10-example.conf`, or else `example.conf`.
+        plugin_config_dir: PathBuf = |at| at.join("/etc/nri/conf.d"), check::absolute;
+        /// A plugin that has not registered so long after it connected is disconnected.
+        plugin_registration_timeout: Duration = |_| Duration::from_secs(5), check::positive;
+        /// A plugin that has not answered a call within this time is disconnected.
+        plugin_request_timeout: Duration = |_| Duration::from_secs(2), check::positive;
+        /// Plugins, by name or by index and name, without which no container is created. A pod asks for more of them by
+        /// the annotation `required-plugins.noderesource.dev`, a list.
+        required_plugins: Vec<String> = |_| Vec::new(), check::any;
+        /// Annotation by which a pod (or `KEY/container.NAME`, a container of it) is created nevertheless, if its value is
+        /// `true`; empty: none. Pods of plugins themselves need it.
+        tolerate_missing_plugins_annotation: String = |_| String::new(), check::any;
     }
 
     /// The daemon's own log, on standard error.

@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 use toml::Value;
 
 pub(crate) mod check;
+pub(crate) mod container;
+
+use container::{DeviceDefault, EnvDefault, MountDefault, Ulimit};
 
 /// CRI `CgroupDriver`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,6 +50,41 @@ pub struct Handler {
     pub path: PathBuf,
     #[serde(default)]
     pub sandbox: SandboxKind,
+    /// Annotations of every container's OCI spec; those of the pod and the container go before.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub default_annotations: BTreeMap<String, String>,
+    /// Patterns of annotations that pods may set although they steer the runtime (`run.oci.*`): those are kept from it
+    /// otherwise.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allowed_annotations: Vec<String>,
+    /// A privileged container gets only the devices it asks for, not all of the host's.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub privileged_without_host_devices: bool,
+    /// An OCI spec in JSON that every container's own is laid over; absolute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_spec: Option<PathBuf>,
+    /// Containers may make cgroups below their own; needs cgroup v2.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub cgroup_writable: bool,
+}
+
+impl Handler {
+    /// A handler of a native sandbox, without options.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            sandbox: SandboxKind::default(),
+            default_annotations: BTreeMap::new(),
+            allowed_annotations: Vec::new(),
+            privileged_without_host_devices: false,
+            base_spec: None,
+            cgroup_writable: false,
+        }
+    }
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// A version of TLS.
@@ -243,16 +281,16 @@ impl<T: OptionValue> OptionValue for BTreeMap<String, T> {
 
 /// From text a handler is its path.
 impl OptionValue for Handler {
-    const KIND: &'static str = "a table with `path` and `sandbox`";
+    const KIND: &'static str = "a table with `path` and options of the handler";
     fn from_toml(value: &Value) -> Result<Self, String> {
         value.clone().try_into().map_err(|error: toml::de::Error| error.message().to_owned())
     }
     fn to_toml(&self) -> Value {
-        // A struct of a path and a unit variant always serialises.
+        // Text, switches and lists of text always serialise.
         Value::try_from(self).unwrap_or_else(|_| Value::String(String::new()))
     }
     fn from_text(text: &str) -> Result<Self, String> {
-        Ok(Handler { path: PathBuf::from(text), sandbox: SandboxKind::default() })
+        Ok(Handler::new(text))
     }
 }
 
@@ -295,6 +333,10 @@ macro_rules! by_text {
 
 by_text!(SocketAddr, "an address with a port");
 by_text!(IpAddr, "an IP address");
+by_text!(Ulimit, "a limit such as `nofile=1024:4096`");
+by_text!(DeviceDefault, "a device such as `/dev/fuse:/dev/fuse:rwm`");
+by_text!(MountDefault, "a mount such as `/host/path:/container/path:ro`");
+by_text!(EnvDefault, "a variable such as `NAME=value`");
 
 by_serde!(CgroupDriver, "`cgroupfs` or `systemd`");
 by_serde!(LogFormat, "`text` or `json`");

@@ -11,6 +11,8 @@ LINKSPAN_BIN=${LINKSPAN_BIN:-${CARGO_TARGET_DIR:-$REPO_DIR/target}/debug}
 # node_prepare NAME: an empty node below NODE, with the suites' registry answering under their own hosts' names.
 node_prepare() {
     NODE=$(mktemp -d "/var/tmp/linkspan-$1.XXXXXX")
+    # As /run and /var are: users of pods' user namespaces pass through.
+    chmod 711 "$NODE"
     NODE_SOCKET=$NODE/run/linkspan/linkspan.sock
     NODE_BRIDGE=lst$((BASHPID % 100000))
     NODE_SUBNET=10.$((100 + BASHPID % 100)).$((BASHPID / 100 % 250)).0/24

@@ -15,6 +15,15 @@ die() { say "$*"; exit 1; }
 # The folder that holds (or shall hold) one version of one tool.
 tool_dir() { printf '%s/%s-%s' "$LINKSPAN_CACHE" "$1" "$2"; }
 
+# runtime_path NAME: the binary of an OCI runtime that is built here.
+runtime_path() {
+    local version=${1^^}
+    case $1 in
+    crun | runc | youki) printf '%s/%s' "$(tool_dir "$1" "${!version}")" "$1" ;;
+    *) die "$1: crun, runc or youki" ;;
+    esac
+}
+
 # One build of a tool at a time, whoever asks for it: `exec` keeps the lock until this script ends.
 lock_tool() {
     exec {tool_lock}>"$LINKSPAN_CACHE/.lock-$1"

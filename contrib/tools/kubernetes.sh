@@ -10,6 +10,7 @@ KUBERNETES_COMMANDS=(
     k8s.io/kubernetes/cmd/kube-scheduler
     k8s.io/kubernetes/cmd/kube-proxy
     k8s.io/kubernetes/cmd/kubectl
+    k8s.io/kubernetes/cmd/kubeadm
     k8s.io/kubernetes/test/images/agnhost
     github.com/onsi/ginkgo/v2/ginkgo
     go.etcd.io/etcd/server/v3

@@ -7,6 +7,7 @@ use std::time::Duration;
 use linkspan_config::{Config, Loaded};
 use linkspan_image::Images;
 use linkspan_pod_sandbox::network::Network;
+use linkspan_pod_sandbox::plugins::Plugins;
 use linkspan_pod_sandbox::{Parts, Pods};
 use linkspan_runtime_oci::Timestamp;
 use serde_json::Value;
@@ -14,6 +15,7 @@ use tokio::sync::watch;
 
 use crate::Error;
 use crate::metrics::Metrics;
+use crate::nri::Nri;
 use crate::streaming::Desk;
 
 /// The parts, opened. Cheap to clone; clones share everything.
@@ -27,6 +29,8 @@ pub(crate) struct App {
     pub(crate) images: Images,
     pub(crate) network: Network,
     pub(crate) pods: Pods,
+    /// `None`: switched off.
+    pub(crate) nri: Option<Arc<Nri>>,
     pub(crate) metrics: Metrics,
     /// Gives out the URLs of Exec, Attach and PortForward.
     pub(crate) desk: Desk,
@@ -43,8 +47,17 @@ impl App {
         let config = Arc::new(loaded.config);
         let images = Images::open(&config.image, &config.root_dir.join("images"), &config.run_dir).await?;
         let network = Network::open(&config.network).await?;
-        let parts = Parts { config: config.clone(), images: images.clone(), network: network.clone() };
+        let nri = config.nri.enable.then(|| Nri::new(config.nri.clone()));
+        let parts = Parts {
+            config: config.clone(),
+            images: images.clone(),
+            network: network.clone(),
+            plugins: nri.clone().map(|nri| nri as Arc<dyn Plugins>),
+        };
         let pods = Pods::open(parts).await?;
+        if let Some(nri) = &nri {
+            nri.start(pods.clone()).await?;
+        }
         Ok(Self {
             config,
             config_files: Arc::new(loaded.files),
@@ -52,6 +65,7 @@ impl App {
             images,
             network,
             pods,
+            nri,
             metrics: Metrics::new(),
             desk,
             started_at: Timestamp::now(),
@@ -64,6 +78,9 @@ impl App {
     pub(crate) async fn close(&self, most: Duration) {
         if tokio::time::timeout(most, self.pods.shutdown()).await.is_err() {
             tracing::warn!(after = ?most, "changes of pods were still under way and are left to the next start");
+        }
+        if let Some(nri) = &self.nri {
+            nri.shutdown().await;
         }
         if let Err(error) = self.network.shutdown().await {
             tracing::warn!(%error, "the network did not shut down cleanly");

@@ -8,6 +8,9 @@ use std::path::PathBuf;
 pub enum Error {
     #[error(transparent)]
     Config(#[from] linkspan_config::Error),
+    /// A file that the configuration names.
+    #[error(transparent)]
+    ConfiguredFile(#[from] linkspan_runtime_oci::Error),
     #[error("log level {level:?}: {message}")]
     Log { level: String, message: String },
     /// Another daemon has the directory.
@@ -36,8 +39,8 @@ pub enum Error {
     Network(#[from] linkspan_pod_sandbox::network::Error),
     #[error("opening the pods: {0}")]
     Pods(#[from] linkspan_pod_sandbox::Error),
-    #[error("serving gRPC: {0}")]
-    Serve(#[from] tonic::transport::Error),
+    #[error("NRI: {0}")]
+    Nri(#[from] linkspan_nri::Error),
     /// The command line found no daemon.
     #[error("no daemon answers on {}: {reason}", socket.display())]
     NoDaemon { socket: PathBuf, reason: String },

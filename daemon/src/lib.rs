@@ -10,6 +10,7 @@
 //! - how anything is done: no registry, runtime, network plugin, cgroup or mount is touched here;
 //! - what state a pod is in, but by asking.
 
+mod accept;
 mod admin_service;
 mod app;
 mod call;
@@ -22,12 +23,12 @@ mod follow;
 mod image_service;
 mod logging;
 mod metrics;
+mod nri;
 mod readiness;
 mod runtime_service;
 pub mod serve;
 mod streaming;
 mod sys;
-mod unimplemented;
 mod wire;
 
 pub use error::Error;

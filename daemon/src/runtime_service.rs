@@ -15,10 +15,14 @@ use crate::call::{concerns_container, concerns_sandbox};
 use crate::follow::{Followed, follow};
 use crate::readiness::conditions;
 use crate::streaming::request::Ticket;
-use crate::unimplemented::{refusing_methods, unimplemented_rpcs};
 use crate::wire::batch::{Batches, batches};
 use crate::wire::field::{Inside, not_empty, required, seconds};
-use crate::wire::{container, event, filter, metrics, node, resources, sandbox, stats, status, streaming};
+use crate::wire::{
+    checkpoint, container, event, filter, metrics, node, resources, sandbox, stats, status, streaming,
+};
+
+/// Of the time that a client gives a checkpoint, what it takes to let go of a pod.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 type Answer<T> = Result<Response<T>, Status>;
 
@@ -44,7 +48,9 @@ impl RuntimeService for Runtime {
     async fn status(&self, request: Request<v1::StatusRequest>) -> Answer<v1::StatusResponse> {
         let handlers = self.app.pods.handlers().await;
         let conditions = conditions(&handlers, self.app.network.readiness());
-        let info = if request.into_inner().verbose { self.verbose_info() } else { BTreeMap::new() };
+        let info = if request.into_inner().verbose { self.verbose_info(&handlers) } else { BTreeMap::new() };
+        // A pod on the host's network needs nothing more: what it sees of /sys is the host's.
+        let user_namespaces_host_network = handlers.iter().any(|handler| handler.user_namespaces);
         Ok(Response::new(v1::StatusResponse {
             status: Some(v1::RuntimeStatus {
                 conditions: conditions
@@ -71,7 +77,7 @@ impl RuntimeService for Runtime {
             // The scheduler relies on these: say only what is so.
             features: Some(v1::RuntimeFeatures {
                 supplemental_groups_policy: true,
-                user_namespaces_host_network: false,
+                user_namespaces_host_network,
                 mount_options: true,
             }),
         }))
@@ -431,7 +437,40 @@ impl RuntimeService for Runtime {
         Ok(Response::new(events))
     }
 
-    unimplemented_rpcs!(refusing_methods);
+    // ---- Checkpoints ----
+
+    async fn checkpoint_container(
+        &self,
+        request: Request<v1::CheckpointContainerRequest>,
+    ) -> Answer<v1::CheckpointContainerResponse> {
+        let request = request.into_inner();
+        let id = not_empty(request.container_id, "container_id")?;
+        concerns_container(&id);
+        let timeout = Some(seconds(request.timeout, "timeout")?).filter(|timeout| !timeout.is_zero());
+        self.app.pods.checkpoint_container(&id, &request.location, timeout).await.map_err(status::of)?;
+        Ok(Response::new(v1::CheckpointContainerResponse {}))
+    }
+
+    async fn checkpoint_pod(
+        &self,
+        request: Request<v1::CheckpointPodRequest>,
+    ) -> Answer<v1::CheckpointPodResponse> {
+        let budget = deadline(&request).map(|budget| budget.saturating_sub(LAST_WORDS));
+        let request = request.into_inner();
+        let id = not_empty(request.pod_sandbox_id, "pod_sandbox_id")?;
+        concerns_sandbox(&id);
+        let (containers, options) = (&request.container_ids, &request.options);
+        let done = self.app.pods.checkpoint_pod(&id, &request.output_path, containers, options, budget);
+        done.await.map_err(status::of)?;
+        Ok(Response::new(v1::CheckpointPodResponse {}))
+    }
+
+    async fn restore_pod(&self, request: Request<v1::RestorePodRequest>) -> Answer<v1::RestorePodResponse> {
+        let request = checkpoint::restore(request.into_inner())?;
+        let restored = self.app.pods.restore_pod(request).await.map_err(status::of)?;
+        concerns_sandbox(restored.sandbox.as_str());
+        Ok(Response::new(checkpoint::restored(restored)))
+    }
 }
 
 /// What a List and its Stream have in common.
@@ -467,10 +506,12 @@ impl Runtime {
     }
 
     /// What `crictl info` shows beside the conditions.
-    fn verbose_info(&self) -> BTreeMap<String, String> {
+    fn verbose_info(&self, handlers: &[pod_sandbox::model::HandlerStatus]) -> BTreeMap<String, String> {
         BTreeMap::from([
             ("config".to_owned(), self.app.config_json.to_string()),
             ("cni".to_owned(), self.app.network.verbose().to_string()),
+            // With what is wrong with a handler, for which the answer itself has no field.
+            ("handlers".to_owned(), serde_json::json!(handlers).to_string()),
         ])
     }
 }

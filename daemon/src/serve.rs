@@ -1,5 +1,6 @@
 //! `linkspan serve`: from a configuration to a running server, and back down again.
 
+mod connections;
 mod lock;
 mod socket;
 
@@ -11,8 +12,8 @@ use linkspan_cri_api::v1::runtime_service_server::RuntimeServiceServer;
 use sd_notify::NotifyState;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio_stream::wrappers::UnixListenerStream;
-use tonic::transport::Server;
+use tonic::service::Routes;
+use tower::Layer as _;
 
 use crate::Error;
 use crate::admin::admin_server::AdminServer;
@@ -80,29 +81,24 @@ pub async fn serve(loaded: Loaded) -> Result<(), Error> {
         tracing::info!("ending; pods keep running");
         notify(NotifyState::Stopping);
     };
-    let result = run(&app, listener, ended).await;
+    run(&app, listener, ended).await;
     socket::remove(&app.config.grpc.socket);
     // Sessions that are cut off by us are not clients that leave: a container's input goes on.
     app.pods.begin_shutdown();
     streaming.end().await;
     app.close(GRACE).await;
-    result
+    Ok(())
 }
 
 /// Serves on `listener` until `ended`, and then lets the calls under way end, for a while.
-pub(crate) async fn run(
-    app: &App,
-    listener: UnixListener,
-    ended: impl Future<Output = ()> + Send + 'static,
-) -> Result<(), Error> {
+pub(crate) async fn run(app: &App, listener: UnixListener, ended: impl Future<Output = ()>) {
     let most = app.config.grpc.max_message_bytes;
     let (ending, mut hears) = (app.ending.clone(), app.ending.subscribe());
     let ended = async move {
         ended.await;
         ending.send_replace(true);
     };
-    let server = Server::builder()
-        .layer(CallLayer { metrics: app.metrics.clone() })
+    let services = Routes::default()
         .add_service(
             RuntimeServiceServer::new(Runtime { app: app.clone() })
                 .max_decoding_message_size(most)
@@ -114,17 +110,16 @@ pub(crate) async fn run(
                 .max_encoding_message_size(most),
         )
         .add_service(AdminServer::new(Admin { app: app.clone() }))
-        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), ended);
+        .prepare();
+    let calls = CallLayer { metrics: app.metrics.clone() }.layer(services);
+    let server = connections::serve(listener, calls, ended);
     let too_late = async {
         follow::ended(&mut hears).await;
         tokio::time::sleep(GRACE).await;
     };
     tokio::select! {
-        result = server => result.map_err(Error::Serve),
-        () = too_late => {
-            tracing::warn!(grace = ?GRACE, "calls were still under way and are left");
-            Ok(())
-        }
+        () = server => {}
+        () = too_late => tracing::warn!(grace = ?GRACE, "calls were still under way and are left"),
     }
 }
 

@@ -4,6 +4,7 @@
 //! number fits. What a value may be is for the operations to judge.
 
 pub(crate) mod batch;
+pub(crate) mod checkpoint;
 pub(crate) mod container;
 pub(crate) mod event;
 pub(crate) mod field;
@@ -11,6 +12,7 @@ pub(crate) mod filter;
 pub(crate) mod image;
 pub(crate) mod metrics;
 pub(crate) mod node;
+pub(crate) mod nri;
 pub(crate) mod resources;
 pub(crate) mod sandbox;
 pub(crate) mod security;

@@ -59,6 +59,13 @@ pub enum Error {
     /// A key or argument that the caller must not use.
     #[error("{what}: {reason}")]
     BadArgument { what: String, reason: String },
+    /// No ID-mapped mount can be made of it: the kernel or its file system has none.
+    #[error(
+        "{}: cannot be mounted with other owners: {source} (Linux 5.12 can on ext4 and xfs, 5.15 on btrfs, 6.3 on tmpfs; \
+         network file systems mostly cannot)",
+        path.display()
+    )]
+    NotMappable { path: PathBuf, source: Arc<io::Error> },
     /// Not built yet.
     #[error("{what} is not implemented")]
     Unimplemented { what: &'static str },

@@ -27,6 +27,7 @@ mod below;
 mod decode;
 mod extract;
 mod fault;
+mod file;
 mod name;
 mod pax;
 mod settle;
@@ -36,12 +37,13 @@ mod tree;
 pub use extract::Size;
 
 pub(crate) use archive::{Archive, MemberKind};
+pub(crate) use extract::Extractor;
 pub(crate) use fault::Fault;
 pub(crate) use name::Name;
 
 use below::Below;
 use decode::{Outcome, Wanted, decode};
-use extract::{Extracted, Extractor};
+use extract::Extracted;
 
 /// All layers. Cheap to clone.
 #[derive(Clone)]
@@ -259,6 +261,11 @@ impl LayerStore {
             next = chain.last().and_then(|info| info.parent.as_ref());
         }
         Ok(chain)
+    }
+
+    /// All layers are below it.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.shared.layers_dir
     }
 
     /// The files of a layer.

@@ -4,7 +4,8 @@
 //! - references, registries, pulls: every blob checked against its digest, every layer against its diff ID;
 //! - the layers on disk, their extraction, their durability and their removal;
 //! - the records of images: names, digests, pins, look-up, removal;
-//! - root file systems of containers: writable directories, overlay mounts, usage.
+//! - root file systems of containers: writable directories, overlay mounts, usage;
+//! - images and artifacts mounted read-only, as volumes.
 //!
 //! Must never know:
 //! - pods, containers or runtimes (a root file system's key is an opaque name);
@@ -23,6 +24,7 @@ mod registry;
 mod request;
 mod rootfs;
 mod store;
+mod volume;
 
 pub use digest::{Algorithm, Digest, Hasher};
 pub use error::Error;
@@ -30,4 +32,5 @@ pub use layer::Size as LayerSize;
 pub use model::{FsUsage, Image, ImageConfig, ImageId, MountOptions, Rootfs, Usage};
 pub use reference::Reference;
 pub use request::{Credentials, Progress, PullProgress, PullRequest, PullStage};
+pub use rootfs::idmap::{IdMap, Mappable, mappable};
 pub use store::Images;

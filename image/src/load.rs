@@ -78,6 +78,7 @@ impl Images {
                         index_digest: image.index_digest.clone(),
                         manifest: image.manifest.clone(),
                         config: image.config.clone(),
+                        artifact: None,
                     })
                     .await?;
                 if !ids.contains(&id) {

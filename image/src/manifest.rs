@@ -59,6 +59,25 @@ pub struct Manifest {
     /// Bottom first.
     pub layers: Vec<Descriptor>,
     pub annotations: BTreeMap<String, String>,
+    /// Empty if the manifest does not say.
+    pub artifact_type: String,
+}
+
+/// Media types of what is read as an image configuration: registries of old wrote the last one, or nothing.
+const IMAGE_CONFIGS: [&str; 4] = [
+    "",
+    "application/vnd.oci.image.config.v1+json",
+    "application/vnd.docker.container.image.v1+json",
+    "application/octet-stream",
+];
+
+impl Manifest {
+    /// The type of the artifact that this is (image-spec, manifest.md, "artifactType"); `None` for an image.
+    pub fn artifact(&self) -> Option<&str> {
+        let config_type = self.config.media_type.as_str();
+        let named = if self.artifact_type.is_empty() { config_type } else { &self.artifact_type };
+        (!IMAGE_CONFIGS.contains(&config_type)).then_some(named)
+    }
 }
 
 /// What `/v2/<name>/manifests/<reference>` answers.
@@ -79,6 +98,8 @@ struct Raw {
     config: Option<Descriptor>,
     layers: Option<Vec<Descriptor>>,
     fs_layers: Option<serde_json::Value>,
+    #[serde(default, deserialize_with = "null_is_default")]
+    artifact_type: String,
     #[serde(default, deserialize_with = "null_is_default")]
     annotations: BTreeMap<String, String>,
 }
@@ -124,7 +145,7 @@ impl Raw {
         if layers.len() > MAX_LAYERS {
             return Err(format!("has {} layers, more than {MAX_LAYERS}", layers.len()));
         }
-        Ok(Manifest { config, layers, annotations: self.annotations })
+        Ok(Manifest { config, layers, annotations: self.annotations, artifact_type: self.artifact_type })
     }
 }
 

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Digest, Error};
 
-/// `sha256:<64 hex>`: the digest of the image's configuration (CRI `Image.id`).
+/// `sha256:<64 hex>`: the digest of the image's configuration, or of an artifact's manifest (CRI `Image.id`).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ImageId(String);
@@ -21,9 +21,9 @@ impl ImageId {
         self.0.strip_prefix("sha256:").unwrap_or(&self.0)
     }
 
-    /// The ID of an image with this configuration.
-    pub(crate) fn of(config: &[u8]) -> Self {
-        Self(Digest::of(config).to_string())
+    /// The ID of an image with this configuration, or of an artifact with this manifest.
+    pub(crate) fn of(document: &[u8]) -> Self {
+        Self(Digest::of(document).to_string())
     }
 
     pub fn as_str(&self) -> &str {
@@ -64,7 +64,7 @@ impl From<ImageId> for String {
     }
 }
 
-/// An image in the store. Immutable: a change of its names makes a new value.
+/// An image or an artifact in the store. Immutable: a change of its names makes a new value.
 #[derive(Clone, Debug)]
 pub struct Image {
     pub id: ImageId,
@@ -79,9 +79,12 @@ pub struct Image {
     pub pinned: bool,
     /// Chain IDs of the layers, bottom first (image-spec, config.md, "Layer ChainID").
     pub layers: Vec<Digest>,
+    /// Of an artifact (image-spec, manifest.md, "artifactType"), which can be mounted as a volume and not be run;
+    /// `None` for an image.
+    pub artifact_type: Option<String>,
     /// The manifest, byte for byte as pulled.
     pub manifest_json: Bytes,
-    /// The image configuration, byte for byte as pulled.
+    /// The image configuration, byte for byte as pulled; empty for an artifact.
     pub config_json: Bytes,
 }
 
@@ -134,4 +137,9 @@ pub struct Rootfs {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MountOptions {
     pub readonly: bool,
+    /// The file of a user namespace, whose users own what is on the disk root's and the others' (Linux 5.19). Goes with
+    /// `prepare_mapped_rootfs`.
+    pub user_namespace: Option<PathBuf>,
+    /// SELinux label that all of it has; only for kernels with SELinux.
+    pub selinux_label: Option<String>,
 }

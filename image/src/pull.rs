@@ -17,9 +17,10 @@ use crate::manifest::{ConfigFile, Descriptor, Document, Index, Manifest, Platfor
 use crate::registry::hosts::RegistriesConf;
 use crate::registry::{Fetched, Places, Session, Settings, Transport, hosts};
 use crate::store::blocking;
-use crate::store::snapshot::NewImage;
+use crate::store::snapshot::{Artifact, NewImage};
 use crate::{Credentials, Digest, Error, ImageId, Images, PullRequest, PullStage, Reference};
 
+mod artifact;
 mod flight;
 mod layers;
 mod meter;
@@ -27,7 +28,7 @@ mod reader;
 mod running;
 
 use flight::Flight;
-use layers::{Layer, Layers};
+use layers::{Content, Layer, Layers};
 use meter::Meter;
 use running::{Key, Running};
 
@@ -138,8 +139,20 @@ impl Images {
             return Ok(id);
         }
         let resolved = Resolved::find(&session, &Platform::host()).await?;
-        let config = self.config(&session, &resolved.manifest.config).await?;
-        let layers = resolved.layers(&config)?;
+        let artifact_type = resolved.manifest.artifact().map(str::to_owned);
+        let (config, layers) = match &artifact_type {
+            // Nothing reads its configuration, which may be anything of any size.
+            Some(_) => (Bytes::new(), artifact::layers(&resolved.manifest.layers, &resolved.what())?),
+            None => {
+                let config = self.config(&session, &resolved.manifest.config).await?;
+                let layers = resolved.layers(&config)?;
+                (config, layers)
+            }
+        };
+        let artifact = artifact_type.map(|artifact_type| Artifact {
+            artifact_type,
+            layers: layers.iter().map(|layer| layer.chain_id.clone()).collect(),
+        });
         // Before the first look at what is there: nothing of it may be collected until it is recorded.
         let hold = self.layers().hold(layers.iter().map(|layer| layer.chain_id.clone()));
         meter.stage(PullStage::Fetching);
@@ -152,6 +165,7 @@ impl Images {
             index_digest: resolved.index_digest,
             manifest: resolved.fetched.bytes,
             config,
+            artifact,
         };
         let id = self.record(new).await?;
         drop(hold);
@@ -216,7 +230,7 @@ impl Resolved {
     /// Descriptors, diff IDs and chain IDs side by side, bottom first; checks that they fit together and that
     /// the image is for this machine.
     fn layers(&self, config: &[u8]) -> Result<Vec<Layer>, Error> {
-        let what = format!("manifest {}", self.fetched.digest);
+        let what = self.what();
         let file = ConfigFile::parse(config, &what)?;
         let platform = &file.platform;
         // Indexes are right more often than the configurations below them.
@@ -232,7 +246,14 @@ impl Resolved {
         }
         let chain_ids = file.chain_ids().into_iter();
         let sides = blobs.iter().cloned().zip(diff_ids.iter().cloned()).zip(chain_ids);
-        Ok(sides.map(|((blob, diff_id), chain_id)| Layer { blob, diff_id, chain_id }).collect())
+        let layer =
+            |((blob, diff_id), chain_id)| Layer { blob, diff_id, chain_id, content: Content::Archive };
+        Ok(sides.map(layer).collect())
+    }
+
+    /// For errors.
+    fn what(&self) -> String {
+        format!("manifest {}", self.fetched.digest)
     }
 }
 

@@ -21,8 +21,13 @@ use crate::store::trash::Trash;
 use crate::store::{Images, Shared, blocking};
 use crate::{Digest, Error, FsUsage, ImageId, MountOptions, Rootfs, Usage};
 
-mod overlay;
+mod diff;
+pub(crate) mod idmap;
+pub(crate) mod overlay;
 mod walk;
+
+use idmap::IdMap;
+use overlay::{Access, Writable};
 
 /// A usage younger than this is good enough for `rootfs_usage`.
 const USAGE_FRESH: Duration = Duration::from_secs(10);
@@ -42,6 +47,9 @@ pub(crate) struct RootfsRecord {
     pub(crate) image: ImageId,
     /// Chain IDs, bottom first.
     pub(crate) layers: Vec<Digest>,
+    /// Of the user namespace that it is seen from.
+    #[serde(default)]
+    id_map: Option<IdMap>,
 }
 
 /// The directory of root file systems.
@@ -97,6 +105,10 @@ impl RootfsStore {
         // The merged root shows the attributes of the uppermost directory.
         let lower = record.layers.last().map_or_else(|| self.empty_dir.clone(), |top| layers.diff_dir(top));
         copy_attributes(&lower, &upper)?;
+        if let Some(id_map) = record.id_map {
+            give_away(&upper, id_map)?;
+            give_away(&dir.join(WORK), id_map)?;
+        }
         record_file::write(&dir.join(RECORD), &record, Sync::Never)?;
         self.lock().insert(record.key.clone(), Arc::new(record));
         Ok(upper)
@@ -113,9 +125,10 @@ impl RootfsStore {
         self.lock().get(key).cloned().ok_or_else(|| Error::NoSuchRootfs { key: key.to_owned() })
     }
 
-    fn lower_dirs(&self, record: &RootfsRecord, layers: &LayerStore) -> Result<Vec<PathBuf>, Error> {
-        let mut dirs = Vec::with_capacity(record.layers.len());
-        for layer in layers.chain(record.layers.last())? {
+    /// Directories of layers that are named bottom first, the top one first.
+    pub(crate) fn lower_dirs(&self, names: &[Digest], layers: &LayerStore) -> Result<Vec<PathBuf>, Error> {
+        let mut dirs = Vec::with_capacity(names.len());
+        for layer in layers.chain(names.last())? {
             dirs.push(layers.diff_dir(&layer.chain_id));
             if layer.hides_all {
                 break;
@@ -125,6 +138,10 @@ impl RootfsStore {
             dirs.push(self.empty_dir.clone());
         }
         Ok(dirs)
+    }
+
+    pub(crate) fn empty_dir(&self) -> &Path {
+        &self.empty_dir
     }
 
     fn measure(&self, key: &str, fresh: Duration) -> Result<Usage, Error> {
@@ -162,12 +179,23 @@ impl Images {
     /// Makes the writable directories of `key` and keeps the image until `remove_rootfs`. Again with the same
     /// image: what is there is kept. Cancel safe: what was begun is finished.
     pub async fn prepare_rootfs(&self, id: &ImageId, key: &str) -> Result<Rootfs, Error> {
+        self.prepare_mapped_rootfs(id, key, None).await
+    }
+
+    /// [`Self::prepare_rootfs`] for a pod with a user namespace: the writable directories belong to its users.
+    pub async fn prepare_mapped_rootfs(
+        &self,
+        id: &ImageId,
+        key: &str,
+        id_map: Option<IdMap>,
+    ) -> Result<Rootfs, Error> {
         check_key(key)?;
         let turn = self.shared.turn().await;
         let Some(image) = self.shared.snapshot().image(id).cloned() else {
             return Err(Error::NoSuchImage { name: id.to_string() });
         };
-        let record = RootfsRecord { key: key.to_owned(), image: id.clone(), layers: image.layers.clone() };
+        let record =
+            RootfsRecord { key: key.to_owned(), image: id.clone(), layers: image.layers.clone(), id_map };
         let shared = self.shared.clone();
         let upper = blocking("preparing a root file system", move || {
             let _turn = turn;
@@ -187,13 +215,29 @@ impl Images {
         blocking("mounting a root file system", move || {
             let record = shared.rootfs.find(&key)?;
             let dir = shared.rootfs.dir.join(&key);
-            overlay::mount(&overlay::Plan {
-                lower_dirs: shared.rootfs.lower_dirs(&record, &shared.layers)?,
-                upper_dir: dir.join(UPPER),
-                work_dir: dir.join(WORK),
+            let plan = overlay::Plan {
+                lower_dirs: shared.rootfs.lower_dirs(&record.layers, &shared.layers)?,
+                writable: Some(Writable { upper_dir: dir.join(UPPER), work_dir: dir.join(WORK) }),
                 target,
-                readonly: options.readonly,
-            })
+                access: if options.readonly { Access::ReadOnly } else { Access::ReadWrite },
+                selinux_label: options.selinux_label.clone(),
+            };
+            match &options.user_namespace {
+                None => overlay::mount(&plan),
+                Some(userns) => idmap::mount(&plan, shared.layers.dir(), userns),
+            }
+        })
+        .await
+    }
+
+    /// Whether root file systems can be mounted for pods with a user namespace; `user_namespace` is the file of any.
+    ///
+    /// # Errors
+    /// [`Error::NotMappable`] says what is in the way.
+    pub async fn check_mappable(&self, user_namespace: &Path) -> Result<(), Error> {
+        let (shared, userns) = (self.shared.clone(), user_namespace.to_owned());
+        blocking("looking whether layers can be mapped", move || {
+            idmap::mappable(shared.layers.dir(), &userns).map(drop)
         })
         .await
     }
@@ -252,6 +296,15 @@ impl Images {
             inodes_used: sum(|usage| usage.inodes),
         }
     }
+}
+
+/// Gives a directory to the users of a user namespace who are what its owner and group are on the disk; to root's if it
+/// knows no such user.
+fn give_away(dir: &Path, id_map: IdMap) -> Result<(), Error> {
+    use std::os::unix::fs::{MetadataExt, chown};
+    let owner = fs::metadata(dir).map_err(Error::io("examining", dir))?;
+    let [uid, gid] = [owner.uid(), owner.gid()].map(|id| id_map.to_host(id).unwrap_or(id_map.host_id));
+    chown(dir, Some(uid), Some(gid)).map_err(Error::io("giving away", dir))
 }
 
 /// A key is one file name.

@@ -6,6 +6,7 @@
 //! ```
 
 pub(crate) mod attach;
+mod cdi;
 pub(crate) mod create;
 pub(crate) mod exec;
 mod exec_session;

@@ -32,6 +32,9 @@ pub enum Error {
     /// CRI `ContainerConfig.image`: it is not on this node.
     #[error("image {0:?} is not on this node")]
     NoSuchImage(String),
+    /// CRI `Mount.image`: it could not be mounted; the kubelet counts these.
+    #[error("{field}: {source}")]
+    ImageVolume { field: String, source: Box<Self> },
     #[error(transparent)]
     Image(#[from] linkspan_image::Error),
     #[error(transparent)]
@@ -40,6 +43,9 @@ pub enum Error {
     Network(crate::network::Error),
     #[error(transparent)]
     Namespaces(crate::namespaces::Error),
+    /// Others have a say in pods and containers, and do not agree.
+    #[error(transparent)]
+    Plugin(#[from] crate::plugins::PluginError),
     /// PortForward: nobody listens there, most likely.
     #[error("cannot connect to port {port} in the pod: {source}")]
     PortUnreachable { port: u16, source: io::Error },
@@ -52,6 +58,9 @@ pub enum Error {
     /// The same error as the request that this one joined.
     #[error(transparent)]
     Joined(Arc<Self>),
+    /// The host or the handler's runtime cannot checkpoint or restore; it says what would help.
+    #[error("no checkpoints: {0}")]
+    NoCheckpoint(String),
     /// Known to us, and not built yet.
     #[error("not implemented: {0}")]
     Unimplemented(&'static str),
@@ -109,9 +118,6 @@ impl From<linkspan_runtime_oci::Error> for Error {
         let reason = error.to_string();
         match error {
             Runtime::BadSpec { field, reason } => Self::BadConfig { field, reason },
-            Runtime::RecursiveReadOnlyUnsupported { .. } => {
-                Self::bad("config.mounts.recursive_read_only", reason)
-            }
             Runtime::NoSuchName { kind, .. } => Self::bad(format!("the container's {kind}"), reason),
             Runtime::BadSeccompProfile { reason } => {
                 Self::bad("config.linux.security_context.seccomp.localhost_ref", reason)

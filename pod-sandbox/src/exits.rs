@@ -1,6 +1,7 @@
 //! What happens without being asked for: containers exit, pause dies, a monitor is lost.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use linkspan_runtime_oci::{Event, Exit, Monitor, Process, Timestamp, read_exit};
@@ -10,6 +11,7 @@ use crate::container::remove::release_runtime;
 use crate::container::state::{EXIT_CODE_LOST, State};
 use crate::error::Error;
 use crate::model::{ContainerId, SandboxId};
+use crate::plugins;
 use crate::pods::Inner;
 use crate::sandbox::record::SandboxRecord;
 
@@ -37,7 +39,10 @@ pub(crate) fn watch(inner: &Arc<Inner>, sandbox_id: SandboxId, monitor: &Monitor
 
 async fn note(inner: &Arc<Inner>, sandbox_id: &SandboxId, event: Event) -> Result<(), Error> {
     match event {
-        Event::Exited { container_id, exit } if container_id == PAUSE => {
+        // With kind `oci` pause is a container that bears the sandbox's ID.
+        Event::Exited { container_id, exit }
+            if container_id == PAUSE || container_id == sandbox_id.as_str() =>
+        {
             tracing::info!(%sandbox_id, exit_code = exit.code, "pause exited");
             not_ready(inner, sandbox_id).await
         }
@@ -70,6 +75,11 @@ pub(crate) async fn exited_early(
     }
 }
 
+/// One that awaited its restore never will; the exit code is that of a created one which is stopped.
+pub(crate) async fn never_restored(inner: &Arc<Inner>, id: &ContainerId) -> Result<(), Error> {
+    end(inner, id, Timestamp::now(), 128 + KILL, false, "").await
+}
+
 async fn end(
     inner: &Arc<Inner>,
     id: &ContainerId,
@@ -78,12 +88,26 @@ async fn end(
     oom_killed: bool,
     message: &'static str,
 ) -> Result<(), Error> {
+    // Several may report the same exit.
+    let first = Arc::new(AtomicBool::new(false));
+    let is_first = Arc::clone(&first);
     let change = move |record: &ContainerRecord| {
+        let message =
+            if message.is_empty() { record.evicted.as_deref().unwrap_or_default() } else { message };
         let state = record.state.exited(at, exit_code, oom_killed, message)?;
         tracing::info!(container_id = %record.id, exit_code, oom_killed, "container exited");
+        is_first.store(true, Ordering::Relaxed);
         Some(ContainerRecord { state, ..record.clone() })
     };
+    let telling = inner.stop_news.begin(id);
     if let Some(record) = inner.table.update::<ContainerRecord>(id, change).await? {
+        if let (Some(telling), true) = (telling, first.load(Ordering::Relaxed)) {
+            let (task_inner, record) = (Arc::clone(inner), Arc::clone(&record));
+            inner.tasks.spawn(async move {
+                plugins::container_stopped(&task_inner, &record).await;
+                drop(telling);
+            });
+        }
         clean_up(inner, record);
     }
     Ok(())

@@ -61,6 +61,11 @@ impl Layout {
         self.volumes_dir().join(container.as_str())
     }
 
+    /// Checkpoints that are being written, by container.
+    pub(crate) fn checkpoints_dir(&self) -> PathBuf {
+        self.root_dir.join("checkpoints")
+    }
+
     /// A handler's `--root`: the runtime's own state.
     pub(crate) fn runtime_root(&self, handler: &str) -> PathBuf {
         self.run_dir.join("runtimes").join(handler)

@@ -11,6 +11,8 @@
 //! - how an image is fetched or laid out on disk;
 //! - the command line of an OCI runtime, or how its monitor works inside.
 
+mod apparmor_profile;
+mod checkpoint;
 mod container;
 mod creating;
 mod error;
@@ -19,6 +21,7 @@ mod exits;
 mod find;
 #[cfg(test)]
 mod golden;
+mod handler;
 mod host;
 mod layout;
 mod locks;
@@ -28,17 +31,22 @@ mod mounts;
 pub mod namespaces;
 pub mod network;
 mod open;
+pub mod plugins;
 mod pods;
 mod records;
 mod recovery;
 mod resources;
 mod sandbox;
+mod seccomp_filter;
+mod selinux;
 mod session;
 mod stats;
 mod table;
 mod undo;
+mod user_namespace;
 mod validate;
 
+pub use checkpoint::{RestoreRequest, Restored};
 pub use error::{Error, Refusal};
 pub use events::{Event, EventKind};
 pub use linkspan_runtime_oci::{ExecOutput, TerminalSize};

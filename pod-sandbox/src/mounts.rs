@@ -66,11 +66,18 @@ fn unescape(field: &str) -> String {
     text + rest
 }
 
-/// Mounts a pod's `/dev/shm` on a directory that is made for it.
-pub(crate) fn mount_shm(path: &Path, size_bytes: u64) -> Result<(), Error> {
+/// Mounts a pod's `/dev/shm` on a directory that is made for it. `owner`: root of the pod's user namespace; `label`: of SELinux.
+pub(crate) fn mount_shm(
+    path: &Path,
+    size_bytes: u64,
+    owner: Option<u32>,
+    label: Option<&str>,
+) -> Result<(), Error> {
     make_dir(path, 0o1777)?;
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    let data = format!("mode=1777,size={size_bytes}\0");
+    let owner = owner.map_or_else(String::new, |owner| format!(",uid={owner},gid={owner}"));
+    let label = label.map(|label| format!(",context=\"{label}\"")).unwrap_or_default();
+    let data = format!("mode=1777,size={size_bytes}{owner}{label}\0");
     let data = std::ffi::CStr::from_bytes_with_nul(data.as_bytes()).ok();
     mount("shm", path, "tmpfs", flags, data).map_err(Error::sys("mounting shm at", path))
 }

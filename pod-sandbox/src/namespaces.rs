@@ -1,9 +1,10 @@
-//! A pod's own network, IPC and UTS namespaces: made on a scratch thread, kept by bind mounts.
+//! A pod's own user, network, IPC and UTS namespaces: made on a scratch thread, kept by bind mounts.
 //!
 //! ```text
 //! scratch thread ─ unshare ─ hostname ─ lo up ─ sysctls ─ bind /proc/thread-self/ns/* ─ (thread ends)
 //! ```
-//! The thread is never reused: nothing of the daemon may run in a pod's namespace.
+//! The thread is never reused: nothing of the daemon may run in a pod's namespace. With a user namespace, which no thread
+//! can enter, a process of its own makes them all (`user.rs`), and the thread enters those that it can.
 
 mod error;
 mod stats;
@@ -11,6 +12,7 @@ pub(crate) mod sys;
 mod sysctl;
 #[cfg(test)]
 mod tests;
+pub(crate) mod user;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -24,22 +26,29 @@ use rustix::thread::UnshareFlags;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
+use linkspan_image::IdMap;
+
 use crate::network::netlink::{self, route};
 
 pub use error::Error;
 pub use stats::{InterfaceStats, interface_stats};
 pub use sysctl::{apply_interface_sysctls, check_sysctl};
+use user::Holder;
 
 /// The files in the pod's directory that hold the namespaces, with the kernel's names for them.
 const NETWORK: &str = "net";
 const IPC: &str = "ipc";
 const UTS: &str = "uts";
+const USER: &str = "user";
 
 /// Which namespaces a pod gets, and what is set in them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct NamespacePlan {
-    /// Made if missing; the pins become `net`, `ipc` and `uts` in it.
+    /// Made if missing; the pins become `user`, `net`, `ipc` and `uts` in it.
     pub dir: PathBuf,
+    /// With a user namespace: its users and groups. It owns the others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<IdMap>,
     pub network: bool,
     pub ipc: bool,
     pub uts: bool,
@@ -50,9 +59,25 @@ pub struct NamespacePlan {
     pub sysctls: BTreeMap<String, String>,
 }
 
+impl NamespacePlan {
+    /// Where the namespaces will be, once they are made.
+    #[must_use]
+    pub fn pins(&self) -> Pinned {
+        let pin = |name, wanted: bool| wanted.then(|| self.dir.join(name));
+        Pinned {
+            user: pin(USER, self.user.is_some()),
+            network: pin(NETWORK, self.network),
+            ipc: pin(IPC, self.ipc),
+            uts: pin(UTS, self.uts),
+        }
+    }
+}
+
 /// The paths that hold a pod's namespaces.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pinned {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<PathBuf>,
     pub network: Option<PathBuf>,
     pub ipc: Option<PathBuf>,
     pub uts: Option<PathBuf>,
@@ -105,18 +130,25 @@ fn make(plan: &NamespacePlan) -> Result<Pinned, Error> {
     flags.set(UnshareFlags::NEWNET, plan.network);
     flags.set(UnshareFlags::NEWIPC, plan.ipc);
     flags.set(UnshareFlags::NEWUTS, plan.uts);
-    sys::unshare(flags).map_err(Error::step("unsharing namespaces"))?;
+    let holder = plan.user.map(|users| Holder::new(users, flags)).transpose()?;
+    match &holder {
+        Some(holder) => holder.enter(flags)?,
+        None => sys::unshare(flags).map_err(Error::step("unsharing namespaces"))?,
+    }
     if let (true, Some(hostname)) = (plan.uts, &plan.hostname) {
         sethostname(hostname.as_bytes()).map_err(Error::step("setting the hostname"))?;
     }
     if plan.network {
         route::loopback_up().map_err(Error::step::<io::Error>("bringing up lo"))?;
     }
-    sysctl::write_early(&plan.sysctls)?;
+    sysctl::write_early(&plan.sysctls, plan.user)?;
+    let own = |name: &str| PathBuf::from(format!("/proc/thread-self/ns/{name}"));
+    let pin = |name: &str, wanted: bool| wanted.then(|| pin(&plan.dir, name, &own(name))).transpose();
     Ok(Pinned {
-        network: pin(&plan.dir, NETWORK, plan.network)?,
-        ipc: pin(&plan.dir, IPC, plan.ipc)?,
-        uts: pin(&plan.dir, UTS, plan.uts)?,
+        network: pin(NETWORK, plan.network)?,
+        ipc: pin(IPC, plan.ipc)?,
+        uts: pin(UTS, plan.uts)?,
+        user: holder.map(|holder| self::pin(&plan.dir, USER, &holder.file(USER))).transpose()?,
     })
 }
 
@@ -126,21 +158,17 @@ fn undo(dir: &Path) {
     }
 }
 
-fn pin(dir: &Path, name: &str, wanted: bool) -> Result<Option<PathBuf>, Error> {
-    if !wanted {
-        return Ok(None);
-    }
+fn pin(dir: &Path, name: &str, namespace: &Path) -> Result<PathBuf, Error> {
     let path = dir.join(name);
     // A crash may have left an older pin here; its record is gone, or we would not make another.
     unmount_all(&path)?;
     fs::File::create(&path).map_err(Error::io("making", &path))?;
-    mount_bind(format!("/proc/thread-self/ns/{name}"), &path)
-        .map_err(|error| Error::io("pinning namespace at", &path)(error.into()))?;
-    Ok(Some(path))
+    mount_bind(namespace, &path).map_err(|error| Error::io("pinning namespace at", &path)(error.into()))?;
+    Ok(path)
 }
 
 fn unpin_now(dir: &Path) -> Result<(), Error> {
-    for name in [NETWORK, IPC, UTS] {
+    for name in [NETWORK, IPC, UTS, USER] {
         let path = dir.join(name);
         unmount_all(&path)?;
         match fs::remove_file(&path) {

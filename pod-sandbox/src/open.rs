@@ -5,17 +5,20 @@ use std::sync::Arc;
 
 use linkspan_config::Config;
 use linkspan_runtime_oci::spec::clamp_oom_score_adj;
-use linkspan_runtime_oci::{Cgroups, Runtime};
+use linkspan_runtime_oci::{Cgroups, Features, Runtime};
 
 use crate::error::Error;
 use crate::events::Event;
+use crate::handler::{Handler, HandlerOptions};
 use crate::host::Host;
 use crate::layout::Layout;
 use crate::model::HandlerStatus;
-use crate::pods::{Handler, Inner, Parts, Pods, Settings};
+use crate::plugins::Nobody;
+use crate::pods::{Inner, Parts, Pods, Settings};
 use crate::records::Records;
+use crate::selinux::Levels;
 use crate::table::blocking;
-use crate::{mounts, recovery};
+use crate::{mounts, recovery, user_namespace};
 
 /// Beside the daemon's binary, unless the configuration says where.
 const MONITOR: &str = "linkspan-monitor";
@@ -27,12 +30,13 @@ impl Pods {
     /// are adopted, exits that happened meanwhile recorded, half-made things removed.
     ///
     /// # Errors
-    /// [`Error::Store`] for directories that cannot be made or read, [`Error::Runtime`] for a host without cgroups.
+    /// [`Error::Store`] for directories that cannot be made or read, [`Error::Runtime`] for a host without cgroups or a
+    /// handler's bad `base_spec`.
     pub async fn open(parts: Parts) -> Result<Self, Error> {
         let config = Arc::clone(&parts.config);
         let layout = Layout::new(&config.root_dir, &config.run_dir);
         let cgroups = Cgroups::detect(&config.cgroup)?;
-        let host = Host::read(cgroups.mode())?;
+        let host = Host::read(cgroups.mode(), &parts.images).await?;
         let dirs = layout.clone();
         let records = blocking("opening the records", move || {
             mounts::make_dir(&dirs.pods_dir(), 0o711)?;
@@ -44,17 +48,21 @@ impl Pods {
         let (table, found) = recovery::load(records).await?;
         let inner = Arc::new(Inner {
             settings: settings(&config)?,
-            handlers: handlers(&config, &layout),
+            handlers: handlers(&config, &layout)?,
             images: parts.images,
             network: parts.network,
             cgroups,
             host,
+            // Another daemon, or another engine, begins elsewhere.
+            selinux_levels: Levels::starting_at(std::process::id()),
             layout,
             table,
             locks: Default::default(),
             creating_sandboxes: Arc::default(),
             creating_containers: Arc::default(),
             stops: Default::default(),
+            plugins: parts.plugins.unwrap_or_else(|| Arc::new(Nobody)),
+            stop_news: Default::default(),
             samples: Default::default(),
             monitors: Default::default(),
             tasks: Default::default(),
@@ -72,13 +80,10 @@ impl Pods {
         let mut found = Vec::new();
         for (name, handler) in &self.inner.handlers {
             let features = handler.runtime.features().await;
-            let rro = |features: &linkspan_runtime_oci::Features| {
-                features.mount_options.iter().any(|option| option == "rro")
-            };
             let status = HandlerStatus {
                 name: name.clone(),
-                recursive_read_only_mounts: features.as_ref().is_ok_and(rro),
-                user_namespaces: false,
+                recursive_read_only_mounts: features.as_ref().is_ok_and(Features::recursive_read_only),
+                user_namespaces: matches!(user_namespace::obstacle(&self.inner, handler).await, Ok(None)),
                 path: handler.path.clone(),
                 error: features.err().map(|error| error.to_string()),
             };
@@ -114,7 +119,10 @@ fn settings(config: &Config) -> Result<Settings, Error> {
         cgroup_name: config.cgroup.name.clone(),
         monitor: monitor(config.runtime.monitor.as_deref())?,
         runtime_timeout: config.runtime.timeout,
+        criu: config.runtime.criu.clone(),
+        restore_from_image: config.runtime.restore_from_image,
         container: config.container.clone(),
+        hooks_dirs: config.runtime.hooks_dirs.clone(),
     })
 }
 
@@ -127,12 +135,18 @@ fn monitor(configured: Option<&Path>) -> Result<PathBuf, Error> {
     Ok(exe.with_file_name(MONITOR))
 }
 
-fn handlers(config: &Config, layout: &Layout) -> std::collections::BTreeMap<String, Handler> {
+fn handlers(config: &Config, layout: &Layout) -> Result<std::collections::BTreeMap<String, Handler>, Error> {
     let handler = |(name, handler): (&String, &linkspan_config::Handler)| {
         let runtime = Runtime::new(name, handler, layout.runtime_root(name))
             .with_timeout(config.runtime.timeout)
             .with_cgroup_driver(config.cgroup.driver);
-        (name.clone(), Handler { runtime, path: handler.path.clone(), sandbox: handler.sandbox })
+        if !handler.path.is_file() {
+            // It may be installed later; until then its pods are refused.
+            tracing::warn!(runtime_handler = name, path = %handler.path.display(), "no runtime there");
+        }
+        let options = Arc::new(HandlerOptions::read(handler)?);
+        let (path, sandbox) = (handler.path.clone(), handler.sandbox);
+        Ok((name.clone(), Handler { runtime, path, sandbox, options }))
     };
     config.runtime.handlers.iter().map(handler).collect()
 }

@@ -9,10 +9,10 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use linkspan_config::{Config, SandboxKind};
+use linkspan_config::Config;
 use linkspan_image::Images;
+use linkspan_runtime_oci::Cgroups;
 use linkspan_runtime_oci::monitor::Monitor;
-use linkspan_runtime_oci::{Cgroups, Runtime};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
@@ -20,11 +20,14 @@ use tracing::Instrument;
 use crate::container::stop::Stops;
 use crate::creating::Creating;
 use crate::error::{Error, Refusal};
+use crate::handler::Handler;
 use crate::host::Host;
 use crate::layout::Layout;
 use crate::locks::Locks;
 use crate::model::{ContainerId, ContainerMetadata, SandboxId, SandboxMetadata};
 use crate::network::Network;
+use crate::plugins::{Plugins, StopNews};
+use crate::selinux::Levels;
 use crate::stats::Samples;
 use crate::table::Table;
 
@@ -34,20 +37,14 @@ pub struct Parts {
     pub config: Arc<Config>,
     pub images: Images,
     pub network: Network,
+    /// `None`: nobody else has a say.
+    pub plugins: Option<Arc<dyn Plugins>>,
 }
 
 /// All pods and containers of the node. Cheap to clone; clones share everything.
 #[derive(Clone)]
 pub struct Pods {
     pub(crate) inner: Arc<Inner>,
-}
-
-/// One runtime handler as configured.
-#[derive(Clone, Debug)]
-pub(crate) struct Handler {
-    pub(crate) runtime: Runtime,
-    pub(crate) path: PathBuf,
-    pub(crate) sandbox: SandboxKind,
 }
 
 /// The options that operations need.
@@ -59,7 +56,12 @@ pub(crate) struct Settings {
     pub(crate) monitor: PathBuf,
     /// For one call of the runtime.
     pub(crate) runtime_timeout: Duration,
+    /// CRIU's binary; `None`: looked for.
+    pub(crate) criu: Option<PathBuf>,
+    /// CreateContainer may take a checkpoint for an image.
+    pub(crate) restore_from_image: bool,
     pub(crate) container: linkspan_config::Container,
+    pub(crate) hooks_dirs: Vec<PathBuf>,
 }
 
 /// What all requests share.
@@ -70,12 +72,15 @@ pub(crate) struct Inner {
     pub(crate) network: Network,
     pub(crate) cgroups: Cgroups,
     pub(crate) host: Host,
+    pub(crate) selinux_levels: Levels,
     pub(crate) layout: Layout,
     pub(crate) table: Arc<Table>,
     pub(crate) locks: Locks,
     pub(crate) creating_sandboxes: Arc<Creating<SandboxMetadata, SandboxId>>,
     pub(crate) creating_containers: Arc<Creating<(SandboxId, ContainerMetadata), ContainerId>>,
     pub(crate) stops: Stops,
+    pub(crate) plugins: Arc<dyn Plugins>,
+    pub(crate) stop_news: StopNews,
     pub(crate) samples: Samples,
     /// The pods' monitors, while they are connected.
     pub(crate) monitors: RwLock<BTreeMap<SandboxId, Monitor>>,

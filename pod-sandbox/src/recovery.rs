@@ -15,6 +15,7 @@ mod plan;
 
 use std::sync::Arc;
 
+use crate::checkpoint;
 use crate::container::record::ContainerRecord;
 use crate::container::state as container;
 use crate::error::Error;
@@ -54,6 +55,8 @@ pub(crate) async fn load(records: Records) -> Result<(Arc<Table>, Stored), Error
 
 /// Brings the world and the table in line. One object's trouble does not keep the others, or the daemon, down.
 pub(crate) async fn run(inner: &Arc<Inner>, stored: Stored) -> Result<(), Error> {
+    // Nothing stays frozen that an earlier daemon was about to checkpoint.
+    checkpoint::collect(inner).await;
     let facts = facts::read(inner, stored).await;
     let plan = plan::decide(&facts);
     apply::run(inner, facts, plan).await;

@@ -25,6 +25,27 @@ pub(crate) fn merge(current: &Resources, wanted: &Resources) -> Resources {
     }
 }
 
+/// What a pod's group is limited to: its containers' sum and what the pod takes beside them. A limit that only one of
+/// them has stays as it is: the other's share is not limited, or there is none.
+pub(crate) fn of_pod(containers: Option<&Resources>, overhead: Option<&Resources>) -> Option<Resources> {
+    let (containers, overhead) = match (containers, overhead) {
+        (Some(containers), Some(overhead)) => (containers, overhead),
+        (containers, _) => return containers.cloned(),
+    };
+    let sum = |of: fn(&Resources) -> i64| match (of(containers), of(overhead)) {
+        (limit, more) if limit > 0 && more > 0 => limit.saturating_add(more),
+        (limit, _) => limit,
+    };
+    let same_period = overhead.cpu_period == containers.cpu_period;
+    Some(Resources {
+        cpu_quota: if same_period { sum(|limits| limits.cpu_quota) } else { containers.cpu_quota },
+        cpu_shares: sum(|limits| limits.cpu_shares),
+        memory_limit_bytes: sum(|limits| limits.memory_limit_bytes),
+        memory_swap_limit_bytes: sum(|limits| limits.memory_swap_limit_bytes),
+        ..containers.clone()
+    })
+}
+
 /// A container without swap keeps none when its memory limit moves: the old sum would be below the new limit, or
 /// would allow swap that was never granted.
 fn swap(current: &Resources, wanted: &Resources) -> i64 {
@@ -42,7 +63,7 @@ fn swap(current: &Resources, wanted: &Resources) -> i64 {
 mod tests {
     use linkspan_runtime_oci::Resources;
 
-    use super::merge;
+    use super::{merge, of_pod};
     use crate::validate::resources;
 
     const MIB: i64 = 1 << 20;
@@ -59,6 +80,24 @@ mod tests {
         };
         let wanted = Resources { cpu_quota: 50_000, oom_score_adj: -5, ..Resources::default() };
         assert_eq!(merge(&current, &wanted), Resources { cpu_quota: 50_000, ..current });
+    }
+
+    #[test]
+    fn a_pods_group_has_room_for_what_the_pod_takes_itself() {
+        let limits = |memory, quota, period| Resources {
+            memory_limit_bytes: memory * MIB,
+            cpu_quota: quota,
+            cpu_period: period,
+            ..Resources::default()
+        };
+        let check = |containers: &Resources, overhead: &Resources, expected: Resources| {
+            assert_eq!(of_pod(Some(containers), Some(overhead)), Some(expected));
+        };
+        check(&limits(64, 100, 10), &limits(8, 20, 10), limits(72, 120, 10));
+        check(&limits(64, 100, 10), &limits(8, 20, 30), limits(72, 100, 10));
+        check(&limits(0, -1, 10), &limits(8, 20, 10), limits(0, -1, 10));
+        assert_eq!(of_pod(Some(&limits(64, 1, 1)), None), Some(limits(64, 1, 1)));
+        assert_eq!(of_pod(None, Some(&limits(64, 1, 1))), None);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! run ──▶ Ready ──stop──▶ Stopped ──remove──▶ (gone)
 //! ```
 
+pub(crate) mod annotations;
 mod port_forward;
 pub(crate) mod record;
 pub(crate) mod remove;

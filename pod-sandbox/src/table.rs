@@ -233,8 +233,8 @@ impl Tabled for ContainerRecord {
         use EventKind::{Created, Deleted, Started, Stopped};
         use container::State;
         match (before.map(|before| &before.state), after.map(|after| &after.state)) {
-            (None, Some(State::Created { .. })) => &[Created],
-            (Some(State::Created { .. }), Some(State::Running { .. })) => &[Started],
+            (None, Some(State::Created { .. } | State::AwaitsRestore)) => &[Created],
+            (Some(State::Created { .. } | State::AwaitsRestore), Some(State::Running { .. })) => &[Started],
             // It was over before its start could be noted: only now is it known that, and when, it ran.
             (Some(State::Exited(before)), Some(State::Exited(after)))
                 if before.started_at != after.started_at =>

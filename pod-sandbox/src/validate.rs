@@ -7,6 +7,7 @@ use linkspan_runtime_oci::Resources;
 
 use crate::error::Error;
 use crate::model::{NamespaceMode, NamespaceOptions, SecurityProfile};
+use crate::user_namespace;
 
 /// The kernel's `PATH_MAX`, the closing NUL included.
 const LONGEST_PATH: usize = 4096;
@@ -22,13 +23,21 @@ const LEAST_MEMORY_BYTES: i64 = 4 * 1024 * 1024;
 const MOST_ID: i64 = u32::MAX as i64 - 1;
 
 pub(crate) fn name(field: &str, value: &str) -> Result<(), Error> {
+    name_or_path(field, value)?;
+    match value.contains('/') {
+        true => Err(Error::bad(field, format!("{value:?} has a slash"))),
+        false => Ok(()),
+    }
+}
+
+fn name_or_path(field: &str, value: &str) -> Result<(), Error> {
     match value {
         "" => Err(Error::bad(field, "is empty")),
         _ if value.len() > LONGEST_NAME => {
             Err(Error::bad(field, format!("is {} bytes long, more than {LONGEST_NAME}", value.len())))
         }
-        _ if value.contains('/') || value.chars().any(char::is_control) => {
-            Err(Error::bad(field, format!("{value:?} has a slash or a control character")))
+        _ if value.chars().any(char::is_control) => {
+            Err(Error::bad(field, format!("{value:?} has a control character")))
         }
         _ => Ok(()),
     }
@@ -110,9 +119,11 @@ pub(crate) fn seccomp(field: &str, profile: Option<&SecurityProfile>) -> Result<
     }
 }
 
+/// A profile for a program has the program's path for its name (apparmor.d(5)), and older kubelets write `localhost/`
+/// before any name.
 pub(crate) fn apparmor(field: &str, profile: Option<&SecurityProfile>) -> Result<(), Error> {
     match profile {
-        Some(SecurityProfile::Localhost(profile)) => name(&format!("{field}.localhost_ref"), profile),
+        Some(SecurityProfile::Localhost(profile)) => name_or_path(&format!("{field}.localhost_ref"), profile),
         _ => Ok(()),
     }
 }
@@ -125,12 +136,7 @@ pub(crate) fn namespaces(field: &str, options: &NamespaceOptions) -> Result<(), 
             return Err(Error::bad(format!("{field}.{name}"), reason));
         }
     }
-    match &options.userns_options {
-        Some(userns) if userns.mode != NamespaceMode::Node => {
-            Err(Error::Unimplemented("user namespaces (namespace_options.userns_options)"))
-        }
-        _ => Ok(()),
-    }
+    user_namespace::check(field, options)
 }
 
 /// CRI `LinuxContainerResources`. Zero and the empty string are "not set".
@@ -168,11 +174,22 @@ pub(crate) fn resources(field: &str, resources: &Resources) -> Result<(), Error>
             return bad(name, format!("{start:?} is not a list like 0-3,7"));
         }
     }
+    if let Some(limit) = resources.hugepage_limits.iter().find(|limit| !is_page_size(&limit.page_size)) {
+        let start: String = limit.page_size.chars().take(64).collect();
+        return bad("hugepage_limits", format!("page_size {start:?} is not a size like 2MB or 1GB"));
+    }
     let stray = |key: &&String| key.is_empty() || key.contains('/') || key.starts_with('.');
     match resources.unified.keys().find(stray) {
         Some(key) => bad("unified", format!("{key:?} is not the name of a cgroup file")),
         None => Ok(()),
     }
+}
+
+/// As in the names of the cgroup's files.
+fn is_page_size(size: &str) -> bool {
+    let number = ["KB", "MB", "GB"].iter().find_map(|unit| size.strip_suffix(unit));
+    number
+        .is_some_and(|number| number.len() <= 4 && !number.starts_with('0') && number.parse::<u32>().is_ok())
 }
 
 fn is_cpu_list(list: &str) -> bool {

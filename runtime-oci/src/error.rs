@@ -17,7 +17,10 @@ pub enum Error {
         reason: String,
     },
     /// The runtime cannot make recursive read-only mounts (`rro`).
-    #[error("mount {container_path}: the runtime does not support recursive read-only mounts")]
+    #[error(
+        "mounts.recursive_read_only of {container_path}: the runtime does not support recursive read-only mounts (among \
+         the mount options that its `features` names, there is no `rro`)"
+    )]
     RecursiveReadOnlyUnsupported { container_path: String },
     /// A name that the root file system's passwd or group does not have.
     #[error("no {kind} named {name:?} in the image's {file}")]
@@ -30,6 +33,12 @@ pub enum Error {
     /// A seccomp profile that is not JSON, or names an unknown action or architecture.
     #[error("seccomp profile: {reason}")]
     BadSeccompProfile { reason: String },
+    /// A file of an OCI hooks directory: the node's administrator has to mend it.
+    #[error("OCI hook file {}: {reason}", path.display())]
+    BadHookFile { path: PathBuf, reason: String },
+    /// A handler's `base_spec`: the node's administrator has to mend it.
+    #[error("base_spec {}: {reason}", path.display())]
+    BadBaseSpec { path: PathBuf, reason: String },
     /// The runtime's binary could not be started.
     #[error("starting runtime {}: {source}", path.display())]
     RuntimeMissing { path: PathBuf, source: io::Error },

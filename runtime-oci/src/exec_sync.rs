@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 
 use crate::Error;
 use crate::monitor::{ExecExit, ExecRequest, ExecStdio, Monitor};
+use crate::runtime::{means_not_begun, until_begun};
 use crate::terminal::Terminal;
 
 /// How long output may still come after the process has ended: what it started may hold its stdout for ever.
@@ -42,23 +43,41 @@ pub async fn exec_sync(
 ) -> Result<ExecOutput, Error> {
     let what = format!("exec {} in container {}", request.exec_id, request.container_id);
     let timeout = request.timeout.unwrap_or_default();
-    let (output, exit) = if request.tty {
+    let ([stdout, stderr], exit) =
+        until_begun(|| once(monitor, request.clone(), &what, limit_bytes), has_not_begun).await?;
+    let exit = exit?;
+    if exit.timed_out {
+        return Err(Error::TimedOut { what, after: timeout });
+    }
+    Ok(ExecOutput { stdout, stderr, exit_code: exit.code })
+}
+
+/// Both streams, and how it ended.
+type Outcome = ([Vec<u8>; 2], Result<ExecExit, Error>);
+
+async fn once(
+    monitor: &Monitor,
+    request: ExecRequest,
+    what: &str,
+    limit_bytes: usize,
+) -> Result<Outcome, Error> {
+    if request.tty {
         let (taker, comes) = oneshot::channel();
         let exec = monitor.exec(request, ExecStdio::Terminal(taker));
         // Without one the process was not started, which `exec` tells.
         let stdout = Collector { source: Source::Awaited(comes), kept: Vec::new() };
-        collect(&what, exec, [stdout, Collector::ended()], limit_bytes).await?
-    } else {
-        let (stdout, stdout_end) = Collector::pipe(&what)?;
-        let (stderr, stderr_end) = Collector::pipe(&what)?;
-        let stdio = ExecStdio::Pipes { stdin: None, stdout: Some(stdout_end), stderr: Some(stderr_end) };
-        collect(&what, monitor.exec(request, stdio), [stdout, stderr], limit_bytes).await?
-    };
-    if exit.timed_out {
-        return Err(Error::TimedOut { what, after: timeout });
+        return collect(what, exec, [stdout, Collector::ended()], limit_bytes).await;
     }
-    let [stdout, stderr] = output;
-    Ok(ExecOutput { stdout, stderr, exit_code: exit.code })
+    let (stdout, stdout_end) = Collector::pipe(what)?;
+    let (stderr, stderr_end) = Collector::pipe(what)?;
+    let stdio = ExecStdio::Pipes { stdin: None, stdout: Some(stdout_end), stderr: Some(stderr_end) };
+    collect(what, monitor.exec(request, stdio), [stdout, stderr], limit_bytes).await
+}
+
+/// Without a terminal the runtime's own words come on the stream of the process that it did not start.
+fn has_not_begun(outcome: &Result<Outcome, Error>) -> bool {
+    let Ok(([_, stderr], Err(Error::Runtime { message, .. }))) = outcome else { return false };
+    means_not_begun(message) || means_not_begun(&String::from_utf8_lossy(stderr))
 }
 
 /// Reads both streams until they have ended, or the process has, and a moment more.
@@ -67,7 +86,7 @@ async fn collect(
     exec: impl Future<Output = Result<ExecExit, Error>>,
     [mut stdout, mut stderr]: [Collector; 2],
     mut room: usize,
-) -> Result<([Vec<u8>; 2], ExecExit), Error> {
+) -> Result<Outcome, Error> {
     let mut exec = pin!(exec);
     let mut drained = pin!(tokio::time::sleep(Duration::MAX));
     let (mut exit, mut chunks) = (None, [vec![0; CHUNK_BYTES], vec![0; CHUNK_BYTES]]);
@@ -75,7 +94,7 @@ async fn collect(
     while exit.is_none() || !(stdout.has_ended() && stderr.has_ended()) {
         tokio::select! {
             ended = &mut exec, if exit.is_none() => {
-                exit = Some(ended?);
+                exit = Some(ended);
                 drained.as_mut().reset(tokio::time::Instant::now() + DRAIN);
             }
             read = stdout.read(first), if !stdout.has_ended() => {
@@ -91,7 +110,7 @@ async fn collect(
     }
     let exit = match exit {
         Some(exit) => exit,
-        None => exec.await?,
+        None => exec.await,
     };
     Ok(([stdout.kept, stderr.kept], exit))
 }

@@ -112,7 +112,7 @@ pub fn device(host_path: &Path, container_path: &Path, permissions: &str) -> Res
     if metadata.is_dir() {
         collect_devices(host_path, container_path, &mut found)?;
     } else {
-        found.extend(node(&metadata, container_path));
+        found.extend(node(&metadata, host_path, container_path));
     }
     if found.is_empty() {
         return Err(Error::bad("devices.host_path", format!("{} is not a device", host_path.display())));
@@ -162,13 +162,13 @@ fn collect_devices(dir: &Path, shown_as: &Path, found: &mut Vec<DeviceInput>) ->
         if metadata.is_dir() && !NOT_DEVICES.iter().any(|skipped| name == *skipped) {
             collect_devices(&entry.path(), &shown, found)?;
         } else if name != "console" {
-            found.extend(node(&metadata, &shown));
+            found.extend(node(&metadata, &entry.path(), &shown));
         }
     }
     Ok(())
 }
 
-fn node(metadata: &fs::Metadata, shown_as: &Path) -> Option<DeviceInput> {
+fn node(metadata: &fs::Metadata, host_path: &Path, shown_as: &Path) -> Option<DeviceInput> {
     let kind = match metadata.file_type() {
         kind if kind.is_char_device() => DeviceKind::Char,
         kind if kind.is_block_device() => DeviceKind::Block,
@@ -176,6 +176,7 @@ fn node(metadata: &fs::Metadata, shown_as: &Path) -> Option<DeviceInput> {
     };
     Some(DeviceInput {
         path: shown_as.to_str()?.to_owned(),
+        host_path: host_path.to_owned(),
         kind,
         major: i64::from(major(metadata.rdev())),
         minor: i64::from(minor(metadata.rdev())),

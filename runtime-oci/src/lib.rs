@@ -1,8 +1,10 @@
 //! One container as an OCI runtime sees it.
 //!
 //! Owns:
-//! - the OCI spec of a container, built purely from plain data ([`spec`]), its seccomp filter ([`seccomp`]) and its
+//! - the OCI spec of a container, built purely from plain data ([`spec`]), what devices ([`cdi`]) and the node's hooks
+//!   ([`oci_hooks`]) change in it, its seccomp filter ([`seccomp`]) and its
 //!   user as the root file system's passwd and group say ([`user`]);
+//! - the AppArmor profile of containers ([`apparmor`]);
 //! - calls to the runtime's command line ([`runtime`]) and what a runtime can do;
 //! - the monitor's client side, exit records, exec and its terminals, attaching;
 //! - cgroups: groups, limits, statistics, out-of-memory counts ([`cgroup`]).
@@ -12,11 +14,15 @@
 //! - CRI, gRPC and protobuf;
 //! - where records are kept, or that there is a kubelet.
 
+pub mod apparmor;
+pub mod cdi;
 pub mod cgroup;
+mod console_socket;
 mod error;
 mod exec_sync;
 pub mod host;
 pub mod monitor;
+pub mod oci_hooks;
 pub mod open_files;
 pub mod process;
 pub mod runtime;
@@ -27,6 +33,7 @@ mod timestamp;
 pub mod user;
 
 pub use cgroup::{CgroupCounters, CgroupMode, CgroupStats, Cgroups};
+pub use console_socket::ConsoleSocket;
 pub use error::Error;
 pub use exec_sync::{ExecOutput, exec_sync};
 pub use monitor::{

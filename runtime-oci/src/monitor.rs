@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::process::Process;
+use crate::runtime::{means_not_begun, until_begun};
 use crate::terminal::TerminalSize;
 use crate::{Error, Timestamp};
 use connection::Connection;
@@ -183,9 +184,14 @@ impl Monitor {
     pub async fn create(&self, request: CreateRequest) -> Result<Process, Error> {
         let what = format!("creating container {}", request.container_id);
         let deadline = request.deadline;
-        let context = request::context(&request.command, "create", &request.container_id, deadline);
+        let verb = if request.command.iter().any(|word| word == "restore") { "restore" } else { "create" };
+        let context = request::context(&request.command, verb, &request.container_id, deadline);
         let call = Call::Create(request.into());
-        let answer = self.connection.call(what.clone(), call, Vec::new(), Some(deadline + SLACK)).await;
+        let answer = until_begun(
+            || self.connection.call(what.clone(), call.clone(), Vec::new(), Some(deadline + SLACK)),
+            |answer| matches!(answer, Err(Error::MonitorRefused { message, .. }) if means_not_begun(message)),
+        )
+        .await;
         started(what, answer.map_err(|e| context.explain(e))?)
     }
 
@@ -201,6 +207,12 @@ impl Monitor {
         let deadline = request.timeout.map(|timeout| timeout + EXEC_RUNTIME_DEADLINE + SLACK);
         let context =
             request::context(&request.command, "exec", &request.container_id, EXEC_RUNTIME_DEADLINE);
+        if let (Some(id), ExecStdio::Pipes { stdin, stdout, stderr }) = (request.stdio_owner, &stdio) {
+            for pipe in [stdin, stdout, stderr].into_iter().flatten() {
+                std::os::unix::fs::fchown(pipe, Some(id), Some(id))
+                    .map_err(Error::io(format!("{what}: giving away a pipe")))?;
+            }
+        }
         let (call, fds, terminal) = request.into_call(stdio, EXEC_RUNTIME_DEADLINE);
         let answer = self.connection.exec(what.clone(), call, fds, terminal, deadline).await;
         match answer.map_err(|e| context.explain(e))? {
@@ -324,6 +336,12 @@ impl Monitor {
     fn what(&self, doing: &str) -> String {
         format!("{doing} in {}", self.pod_dir.display())
     }
+}
+
+/// Our pause, as a static program for this machine.
+#[must_use]
+pub fn pause_program() -> &'static [u8] {
+    linkspan_monitor::PAUSE_PROGRAM
 }
 
 /// How a container ended, from its record: works with no monitor alive.

@@ -3,6 +3,7 @@
 //! `create` and `exec` are run by the monitor, which must be the parent of what they start; the rest is called here.
 
 mod call;
+mod checkpoint;
 mod features;
 mod words;
 
@@ -20,8 +21,11 @@ use crate::spec::{Resources, linux_resources};
 use call::Outcome;
 use features::Cache;
 
+pub(crate) use checkpoint::program;
+pub use checkpoint::{CheckpointDirs, find_criu, restore_errors};
 pub use features::Features;
 pub use words::words;
+pub(crate) use words::{means_not_begun, until_begun};
 
 /// Ample for a loaded machine; a healthy runtime needs milliseconds.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(120);
@@ -198,17 +202,32 @@ impl Runtime {
         let mut command = self.command();
         command.push(verb.into());
         command.extend(args.iter().map(OsString::from));
-        let outcome = call::run(&command, stdin, self.timeout, &format!("{} {verb} {id}", self.name)).await?;
+        let what = format!("{} {verb} {id}", self.name);
+        let outcome = until_begun(
+            || call::run(&command, stdin.clone(), self.timeout, &what),
+            |outcome| outcome.as_ref().is_ok_and(|o| !o.success && means_not_begun(&o.stderr)),
+        )
+        .await?;
         if outcome.success {
             return Ok(outcome);
         }
         let message = words("", &outcome.stderr);
         let runtime = self.name.clone();
-        Err(if words::means_no_such_container(&message) || !self.state_root.join(id).exists() {
+        Err(if words::means_no_such_container(&message) || !self.keeps(id) {
             Error::NoSuchContainer { runtime, id: id.to_owned() }
         } else {
             Error::Runtime { runtime, verb, id: id.to_owned(), message }
         })
+    }
+
+    /// Whether it keeps anything about the container: a directory of its ID (runc, crun, youki), or files that begin
+    /// with it (gVisor).
+    #[must_use]
+    pub fn keeps(&self, id: &str) -> bool {
+        let begins =
+            |entry: std::fs::DirEntry| entry.file_name().as_encoded_bytes().starts_with(id.as_bytes());
+        self.state_root.join(id).exists()
+            || std::fs::read_dir(&self.state_root).is_ok_and(|dir| dir.flatten().any(begins))
     }
 
     fn command(&self) -> Vec<OsString> {

@@ -3,6 +3,7 @@
 //! Source: runtime-spec, `config.md` and `config-linux.md`; where it leaves a choice, what Kubernetes relies on
 //! (CRI `api.proto`) decides.
 
+mod base;
 mod capability;
 mod device;
 mod input;
@@ -12,17 +13,23 @@ mod process;
 mod resource;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
-use oci_spec::runtime::{Linux, Root, Spec};
+use oci_spec::runtime::{Linux, Root};
 
+use crate::cdi;
 use crate::error::Error;
+use crate::oci_hooks::OciHooks;
 
-pub use capability::granted as granted_capabilities;
+pub use base::BaseSpec;
+pub use capability::{granted as granted_capabilities, lacking as lacking_capabilities};
 pub use input::{
-    CapabilityInput, DeviceInput, DeviceKind, HugepageLimit, IdMapping, MountInput, NamespaceInput,
-    Namespaces, Propagation, Resources, Rlimit, SpecInput,
+    CapabilityInput, DeviceInput, DeviceKind, HugepageLimit, IdMapping, MountInput, MountOwners,
+    NamespaceInput, Namespaces, Propagation, Resources, Rlimit, SpecInput,
 };
+pub use oci_spec::runtime::Spec;
 pub use process::{clamp_oom_score_adj, exec_process};
+pub use resource::check_support;
 pub(crate) use resource::linux_resources;
 
 /// The spec of the container that `input` describes. The same input gives the same spec.
@@ -44,12 +51,35 @@ pub fn build(input: &SpecInput) -> Result<Spec, Error> {
     Ok(spec)
 }
 
+/// What changes a spec after it was built from its input, in this order.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Layers {
+    /// Under what is built.
+    pub base: Option<Arc<BaseSpec>>,
+    pub cdi: cdi::Edits,
+    pub hooks: OciHooks,
+    /// Whether the request has bind mounts of its own, which hooks may depend on.
+    pub has_bind_mounts: bool,
+}
+
+/// [`build`] with its layers: the spec as the runtime gets it.
+///
+/// # Errors
+/// As for [`build`]; [`Error::BadSpec`] for what a layer asks for and the spec's version does not have.
+pub fn compose(input: &SpecInput, layers: &Layers) -> Result<Spec, Error> {
+    let mut spec = build(input)?;
+    if let Some(base) = &layers.base {
+        spec = base.under(&spec, input.all_devices)?;
+    }
+    layers.cdi.apply(&mut spec)?;
+    layers.hooks.apply(&mut spec, layers.has_bind_mounts);
+    Ok(spec)
+}
+
 /// What `build` leaves out of the spec although it was asked for; one line each, for the log.
 #[must_use]
 pub fn warnings(input: &SpecInput) -> Vec<String> {
-    let mut warnings = capability::warnings(input);
-    warnings.extend(resource::warnings(input));
-    warnings
+    capability::warnings(input)
 }
 
 fn linux(input: &SpecInput) -> Result<Linux, Error> {

@@ -17,6 +17,12 @@ impl Timestamp {
         Self::from(SystemTime::now())
     }
 
+    /// `2026-11-25T17:08:00.000000000Z`.
+    #[must_use]
+    pub fn to_rfc3339(self) -> String {
+        linkspan_monitor::protocol::Rfc3339(self.0).to_string()
+    }
+
     /// Time passed since `earlier`; zero if the clock was set back in between.
     #[must_use]
     pub fn since(self, earlier: Self) -> Duration {

@@ -220,6 +220,39 @@ async fn refusals_name_the_runtime_and_carry_its_words() {
 }
 
 #[tokio::test]
+async fn a_runtime_that_did_not_begin_to_create_is_asked_again() {
+    let Some(pod) = Pod::start().await else { return };
+    let bundle = pod.dir.path().to_path_buf();
+    let script = "[ -e tried ] || { touch tried; echo 'Error: failed to seal /proc/self/exe' >&2; exit 1; }
+        sleep 1000 & echo $! >pid";
+    let request = CreateRequest {
+        container_id: "a".to_owned(),
+        command: vec!["/bin/sh".into(), "-c".into(), script.into()],
+        bundle: bundle.clone(),
+        pid_file: bundle.join("pid"),
+        runtime_log: bundle.join("runtime.log"),
+        deadline: LIMIT,
+        ..CreateRequest::default()
+    };
+    pod.monitor.create(request).await.expect("it began at the second try");
+    pod.monitor.shutdown().await.expect("shutdown");
+}
+
+#[tokio::test]
+async fn a_runtime_that_did_not_begin_to_exec_is_asked_again() {
+    let Some(pod) = Pod::start().await else { return };
+    pod.run("a", "exec sleep 1000").await;
+    let mut request = pod.exec("a", "e", "", None);
+    let script = "[ -e tried ] || { touch tried; echo 'Error: failed to seal /proc/self/exe' >&2; exit 1; }
+        echo done & echo $! >pid";
+    request.command = vec!["/bin/sh".into(), "-c".into(), script.into()];
+    request.pid_file = request.bundle.join("pid");
+    let output = exec_sync(&pod.monitor, request, MIB).await.expect("it began at the second try");
+    assert_eq!((output.stdout.as_slice(), output.stderr.as_slice()), (b"done\n".as_slice(), b"".as_slice()));
+    pod.monitor.shutdown().await.expect("shutdown");
+}
+
+#[tokio::test]
 async fn a_second_daemon_takes_over_and_knows_all() {
     let Some(mut pod) = Pod::start().await else { return };
     let stays = pod.run("stays", "exec sleep 1000").await;

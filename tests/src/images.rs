@@ -1,5 +1,6 @@
 //! Images of the suites, built offline: nothing can be pulled where these tests run.
 
+pub mod artifact;
 pub mod base;
 pub mod catalog;
 pub mod content;

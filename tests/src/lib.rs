@@ -9,12 +9,14 @@
 pub mod client;
 pub mod command;
 pub mod faults;
+pub mod host_mount;
 pub mod http;
 pub mod images;
 pub mod leftovers;
 pub mod needs;
 pub mod network;
 pub mod node;
+pub mod nri;
 pub mod pods;
 pub mod registry;
 pub mod requests;

@@ -1,6 +1,7 @@
 //! A node of a test's own: the real daemon in a folder of its own, with a registry, a CNI network and a cgroup name.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -31,6 +32,8 @@ pub struct Options {
     pub registries: String,
     /// Whether the CNI configuration is there from the start.
     pub network: bool,
+    /// Of the daemon, beside the tests' own.
+    pub environment: Vec<(&'static str, &'static str)>,
 }
 
 impl Default for Options {
@@ -40,6 +43,7 @@ impl Default for Options {
             configuration: String::new(),
             registries: String::new(),
             network: true,
+            environment: Vec::new(),
         }
     }
 }
@@ -87,6 +91,8 @@ impl Node {
         // Short, since sockets lie deep below it and their paths may have 107 bytes at most.
         let folder = tempfile::Builder::new().prefix("ls").rand_bytes(5).tempdir_in("/tmp")?;
         let prefix = folder.path();
+        // As `/run` and `/var` are: users of pods' user namespaces pass through.
+        fs::set_permissions(prefix, fs::Permissions::from_mode(0o711))?;
         let containers = prefix.join("etc/containers");
         for path in ["etc/linkspan", "etc/cni/net.d", "tmp", "logs"] {
             fs::create_dir_all(prefix.join(path))?;
@@ -283,6 +289,7 @@ fn spawn(prefix: &Path, options: &Options) -> Result<Child> {
         .arg(tools::cni_plugins())
         .env("TMPDIR", prefix.join("tmp"))
         .env("RUST_BACKTRACE", "1")
+        .envs(options.environment.iter().copied())
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log);

@@ -97,6 +97,18 @@ impl Node {
         Ok((sandbox_id, container_id))
     }
 
+    /// [`Self::run_pod`] with a runtime handler.
+    pub async fn run_pod_on(
+        &mut self,
+        handler: &str,
+        sandbox: &v1::PodSandboxConfig,
+        container: &v1::ContainerConfig,
+    ) -> Result<(String, String)> {
+        let sandbox_id = self.run_sandbox(sandbox, handler).await.context("RunPodSandbox")?;
+        let container_id = self.run_container(&sandbox_id, container, sandbox).await?;
+        Ok((sandbox_id, container_id))
+    }
+
     /// Pulls the image, creates and starts the container.
     pub async fn run_container(
         &mut self,

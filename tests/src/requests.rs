@@ -1,6 +1,7 @@
 //! Requests as the kubelet makes them, with as little in them as is needed; tests change what they are about.
 
 use linkspan_cri_api::v1;
+use linkspan_cri_api::v1::security_profile::ProfileType;
 
 use crate::node::Node;
 
@@ -64,6 +65,11 @@ pub fn image(name: &str) -> v1::ImageSpec {
 /// The security context of a container, to be changed.
 pub fn security(config: &mut v1::ContainerConfig) -> &mut v1::LinuxContainerSecurityContext {
     config.linux.get_or_insert_default().security_context.get_or_insert_default()
+}
+
+/// Of seccomp or AppArmor; `name` is a localhost profile's.
+pub fn profile(kind: ProfileType, name: &str) -> Option<v1::SecurityProfile> {
+    Some(v1::SecurityProfile { profile_type: kind.into(), localhost_ref: name.to_owned() })
 }
 
 /// The resources of a container, to be changed.

@@ -1,5 +1,8 @@
-//! Where the tools are that `contrib/tools` builds.
+//! Where the tools are that `contrib/tools` builds, and what stands in for one.
 
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 const VERSIONS: &str = include_str!("../../contrib/tools/versions.sh");
@@ -36,8 +39,26 @@ pub fn runc() -> PathBuf {
     folder("runc", "RUNC").join("runc")
 }
 
+pub fn youki() -> PathBuf {
+    folder("youki", "YOUKI").join("youki")
+}
+
+pub fn criu() -> PathBuf {
+    folder("criu", "CRIU").join("criu")
+}
+
+/// The tests' plugin for NRI.
+pub fn nri_plugin() -> PathBuf {
+    folder("nri-plugin", "NRI_PLUGIN").join("plugin")
+}
+
 pub fn kubelet() -> PathBuf {
     folder("kubelet", "KUBERNETES").join("kubelet")
+}
+
+/// A static one, with its applets.
+pub fn busybox() -> PathBuf {
+    folder("busybox", "BUSYBOX").join("busybox")
 }
 
 /// The folder of the CNI plugins.
@@ -80,4 +101,17 @@ pub fn program(name: &str) -> Option<PathBuf> {
         .chain(["/usr/sbin", "/sbin", "/usr/bin", "/bin"].map(PathBuf::from))
         .map(|folder| folder.join(name))
         .find(|path| path.is_file())
+}
+
+/// Writes a script that stands in for a tool; `text` begins with the line that names its interpreter.
+pub fn script(path: PathBuf, text: &str) -> io::Result<PathBuf> {
+    fs::write(&path, text)?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
+    Ok(path)
+}
+
+/// As crun 1.8, of Debian 12: without the command that tells what it can do.
+pub fn crun_without_features(folder: &Path) -> io::Result<PathBuf> {
+    let text = format!("#!/bin/sh\n[ \"$1\" = features ] && exit 1\nexec {} \"$@\"\n", crun().display());
+    script(folder.join("old"), &text)
 }

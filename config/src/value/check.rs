@@ -95,6 +95,11 @@ pub(crate) fn handlers(handlers: &BTreeMap<String, Handler>) -> Result<(), Strin
         if !Path::is_absolute(&handler.path) {
             return Err(format!("{name}.path: `{}` must be an absolute path", handler.path.display()));
         }
+        absolute_if_set(&handler.base_spec).map_err(|reason| format!("{name}.base_spec: {reason}"))?;
+        for pattern in &handler.allowed_annotations {
+            glob::Pattern::new(pattern)
+                .map_err(|error| format!("{name}.allowed_annotations: `{pattern}`: {error}"))?;
+        }
     }
     Ok(())
 }

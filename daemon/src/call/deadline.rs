@@ -1,14 +1,11 @@
 //! The time that a client gives a call: `grpc-timeout` (gRPC over HTTP/2, "Requests").
-//!
-//! tonic ends a call whose time is over, too, but as CANCELLED, which gRPC keeps for a client that ended it by itself. Here it is ended before that:
-//! tonic asks us first, and our clock was started before its own.
 
 use std::time::Duration;
 
 use http::HeaderMap;
 use tokio::time::Instant;
 
-/// Of a header that there is, and can be read; tonic goes without a time in any other case, too.
+/// Of a header that there is, and can be read; a call has all the time in any other case.
 pub(super) fn of(headers: &HeaderMap) -> Option<Duration> {
     let value = headers.get("grpc-timeout")?.to_str().ok()?;
     let (digits, unit) = value.split_at_checked(value.len().checked_sub(1)?)?;
@@ -30,13 +27,7 @@ pub(super) fn of(headers: &HeaderMap) -> Option<Duration> {
 /// Ends at `deadline`, and never without one.
 pub(super) async fn over(deadline: Option<Instant>) {
     let Some(deadline) = deadline else { return std::future::pending().await };
-    let mut sleep = std::pin::pin!(tokio::time::sleep_until(deadline));
-    // Not the timer's word alone: tonic's may be heard first of two that ring at once.
-    std::future::poll_fn(|context| match Instant::now() >= deadline {
-        true => std::task::Poll::Ready(()),
-        false => sleep.as_mut().poll(context),
-    })
-    .await;
+    tokio::time::sleep_until(deadline).await;
 }
 
 #[cfg(test)]

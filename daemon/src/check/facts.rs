@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use linkspan_config::{Config, Handler};
+use linkspan_runtime_oci::cdi::Registry;
+use linkspan_runtime_oci::oci_hooks::OciHooks;
+use linkspan_runtime_oci::spec::BaseSpec;
 
 /// Everything that the findings are judged by.
 #[derive(Clone, Debug, Default)]
@@ -36,8 +39,11 @@ pub(super) struct Facts {
     pub(super) now_s: u64,
     /// Why an address that the daemon shall listen on cannot be had.
     pub(super) ports_taken: Vec<(SocketAddr, String)>,
+    /// Files of the node's administrator that containers depend on and that are no good.
+    pub(super) bad_files: BadFiles,
     /// Linux security modules in force.
     pub(super) lsm: String,
+    pub(super) has_apparmor_parser: bool,
     /// Whether something answers on the CRI socket.
     pub(super) daemon_answers: bool,
 }
@@ -51,6 +57,15 @@ pub(super) struct CgroupMounts {
     pub(super) v1: Vec<String>,
 }
 
+/// What is wrong with files that the configuration names.
+#[derive(Clone, Debug, Default)]
+pub(super) struct BadFiles {
+    /// Of OCI hooks directories, and handlers' `base_spec`s.
+    pub(super) refusing: Vec<String>,
+    /// CDI files that are passed over.
+    pub(super) cdi: Vec<String>,
+}
+
 /// One configured OCI runtime.
 #[derive(Clone, Debug)]
 pub(super) struct Runtime {
@@ -59,6 +74,19 @@ pub(super) struct Runtime {
     pub(super) version: Result<String, String>,
     /// `ociVersionMax` of `features`; `None`: no such sub-command.
     pub(super) oci_version_max: Option<String>,
+}
+
+fn bad_files(config: &Config) -> BadFiles {
+    let hooks = OciHooks::read(&config.runtime.hooks_dirs).map(drop);
+    let bases = config.runtime.handlers.values().filter_map(|handler| handler.base_spec.as_deref());
+    let bases = bases.map(|path| BaseSpec::read(path).map(drop));
+    BadFiles {
+        refusing: bases.chain([hooks]).filter_map(|read| Some(read.err()?.to_string())).collect(),
+        cdi: Registry::read(&config.container.cdi_spec_dirs)
+            .problems()
+            .map(|(path, reason)| format!("{}: {reason}", path.display()))
+            .collect(),
+    }
 }
 
 /// Reads all facts. What cannot be read counts as not there.
@@ -80,6 +108,7 @@ pub(super) async fn read(config: &Config) -> Facts {
         max_user_namespaces: text("/proc/sys/user/max_user_namespaces").trim().parse().unwrap_or(0),
         cgroups: cgroups(&text("/proc/self/mountinfo")),
         runtimes,
+        bad_files: bad_files(config),
         monitor: config.runtime.monitor.clone().filter(|path| is_executable(path)),
         cni_files,
         cni_plugins,
@@ -90,6 +119,7 @@ pub(super) async fn read(config: &Config) -> Facts {
             .map_or(0, |elapsed| elapsed.as_secs()),
         ports_taken: ports_taken(config),
         lsm: text("/sys/kernel/security/lsm").trim().to_owned(),
+        has_apparmor_parser: linkspan_runtime_oci::apparmor::parser().is_some(),
         daemon_answers: std::os::unix::net::UnixStream::connect(&config.grpc.socket).is_ok(),
     }
 }

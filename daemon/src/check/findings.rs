@@ -62,6 +62,12 @@ pub(super) fn judge(config: &Config, facts: &Facts) -> Vec<Finding> {
     findings.extend(cgroups(facts));
     findings.extend(runtimes(config, facts));
     findings.extend(network(config, facts));
+    for text in &facts.bad_files.refusing {
+        findings.push(wrong("files", text, "mend or remove the file: containers are refused because of it"));
+    }
+    for text in &facts.bad_files.cdi {
+        findings.push(warn("cdi", text, "mend the file: its devices cannot be had"));
+    }
     for (address, reason) in &facts.ports_taken {
         let mend = "free the port or choose another in metrics.listen";
         findings.push(wrong("ports", format!("{address} cannot be listened on: {reason}"), mend));
@@ -131,6 +137,11 @@ fn user_namespaces(facts: &Facts) -> Finding {
 fn security_modules(facts: &Facts) -> Finding {
     let has = |name| facts.lsm.split(',').any(|found| found == name);
     match (has("apparmor"), has("selinux")) {
+        (true, _) if !facts.has_apparmor_parser => warn(
+            "security modules",
+            "AppArmor is in force, but without apparmor_parser there is no default profile: pods that ask for it are refused",
+            "apt-get install apparmor",
+        ),
         (true, _) => fine("security modules", "AppArmor is in force"),
         (_, true) => fine("security modules", "SELinux is in force"),
         _ => warn(

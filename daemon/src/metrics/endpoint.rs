@@ -12,21 +12,14 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 
 use super::Metrics;
+use crate::accept;
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Answers until the task is dropped.
 pub(crate) async fn serve(listener: TcpListener, metrics: Metrics) {
     loop {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                // Out of file descriptors, most likely: give others the time to close theirs.
-                tracing::warn!(%error, "accepting a metrics connection failed");
-                tokio::time::sleep(std::time::Duration::from_secs(1)).await;
-                continue;
-            }
-        };
+        let (stream, _) = accept::next("a metrics connection", || listener.accept()).await;
         let metrics = metrics.clone();
         tokio::spawn(async move {
             let service = service_fn(move |request| {

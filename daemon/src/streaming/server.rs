@@ -16,6 +16,7 @@ use super::connection::{Connections, Speak};
 use super::desk::Desk;
 use super::tls::Tls;
 use crate::Error;
+use crate::accept;
 use crate::metrics::Metrics;
 
 /// Most sessions at a time; one more is refused.
@@ -115,16 +116,10 @@ async fn next(
 ) -> (TcpStream, SocketAddr, OwnedSemaphorePermit) {
     loop {
         let stranger = strangers.clone().acquire_owned().await.expect("nobody closes it");
-        match listener.accept().await {
-            Ok((stream, peer)) => match prepare(&stream) {
-                Ok(()) => return (stream, peer, stranger),
-                Err(error) => tracing::debug!(%peer, %error, "a streaming client left at once"),
-            },
-            Err(error) => {
-                // Out of file descriptors, most likely: give others the time to close theirs.
-                tracing::warn!(%error, "accepting a streaming connection failed");
-                tokio::time::sleep(Duration::from_secs(1)).await;
-            }
+        let (stream, peer) = accept::next("a streaming connection", || listener.accept()).await;
+        match prepare(&stream) {
+            Ok(()) => return (stream, peer, stranger),
+            Err(error) => tracing::debug!(%peer, %error, "a streaming client left at once"),
         }
     }
 }

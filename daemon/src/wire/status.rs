@@ -4,6 +4,7 @@
 use linkspan_image as image;
 use linkspan_pod_sandbox as pods;
 use linkspan_pod_sandbox::Refusal;
+use linkspan_pod_sandbox::plugins::PluginError;
 use linkspan_runtime_oci as runtime;
 use tonic::{Code, Status};
 
@@ -23,11 +24,6 @@ pub(crate) trait ToStatus: std::error::Error {
 /// For `map_err`.
 pub(crate) fn of(error: impl ToStatus) -> Status {
     error.to_status()
-}
-
-/// What is known and not built yet; the RPC's name is in the message.
-pub(crate) fn not_built(rpc: &str) -> Status {
-    Status::new(Code::Unimplemented, format!("{rpc} is not built yet in linkspan {}", crate::VERSION))
 }
 
 /// A listener was too slow. It has to list what is there now, and listen anew.
@@ -74,7 +70,9 @@ impl ToStatus for image::Error {
             Self::Unauthorized { .. } => Code::PermissionDenied,
             Self::RegistryUnavailable { .. } => Code::Unavailable,
             Self::TimedOut { .. } => Code::DeadlineExceeded,
-            Self::InUse { .. } | Self::BadConfig { .. } => Code::FailedPrecondition,
+            Self::InUse { .. } | Self::BadConfig { .. } | Self::NotMappable { .. } => {
+                Code::FailedPrecondition
+            }
             // Not the node's fault: what the registry or the archive holds is not usable here.
             Self::DigestMismatch { .. } | Self::SizeMismatch { .. } | Self::BadLayer { .. } => Code::DataLoss,
             Self::NoPlatform { .. } => Code::NotFound,
@@ -104,7 +102,9 @@ impl ToStatus for runtime::Error {
             Self::NotRunning { .. } => Code::NotFound,
             Self::TimedOut { .. } => Code::DeadlineExceeded,
             Self::Unimplemented(_) => Code::Unimplemented,
-            Self::RuntimeMissing { .. } => Code::FailedPrecondition,
+            Self::RuntimeMissing { .. } | Self::BadHookFile { .. } | Self::BadBaseSpec { .. } => {
+                Code::FailedPrecondition
+            }
             Self::Runtime { .. } | Self::CgroupBusy { .. } | Self::Io { .. } => Code::Internal,
             Self::MonitorLost { .. }
             | Self::MonitorRefused { .. }
@@ -168,13 +168,18 @@ impl ToStatus for pods::Error {
             },
             Self::BadConfig { .. } => Code::InvalidArgument,
             Self::TimedOut { .. } => Code::DeadlineExceeded,
-            Self::Unimplemented(_) => Code::Unimplemented,
+            // What this host has no means for.
+            Self::NoCheckpoint(_) | Self::Unimplemented(_) => Code::Unimplemented,
             Self::PortUnreachable { .. } => Code::Unavailable,
             Self::Store { .. } | Self::Lost { .. } => Code::Internal,
+            Self::ImageVolume { source, .. } => source.code(),
             Self::Image(error) => error.code(),
             Self::Runtime(error) => error.code(),
             Self::Network(error) => error.code(),
             Self::Namespaces(error) => error.code(),
+            Self::Plugin(PluginError::Refused(_)) => Code::FailedPrecondition,
+            // It may come.
+            Self::Plugin(PluginError::Missing(_)) => Code::Unavailable,
             Self::Joined(error) => error.code(),
         }
     }
@@ -182,6 +187,8 @@ impl ToStatus for pods::Error {
     /// The inner error's own status where it has a word for the kubelet.
     fn to_status(&self) -> Status {
         match self {
+            // k8s.io/cri-api pkg/errors, as for images.
+            Self::ImageVolume { .. } => Status::new(self.code(), format!("ImageVolumeMountFailed: {self}")),
             Self::Image(error) => error.to_status(),
             Self::Runtime(error) => error.to_status(),
             Self::Joined(error) => error.to_status(),
@@ -193,11 +200,13 @@ impl ToStatus for pods::Error {
             | Self::Refused(_)
             | Self::BadConfig { .. }
             | Self::TimedOut { .. }
+            | Self::NoCheckpoint(_)
             | Self::Unimplemented(_)
             | Self::PortUnreachable { .. }
             | Self::Store { .. }
             | Self::Lost { .. }
             | Self::Network(_)
+            | Self::Plugin(_)
             | Self::Namespaces(_) => Status::new(self.code(), self.to_string()),
         }
     }

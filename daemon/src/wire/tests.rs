@@ -365,9 +365,15 @@ fn errors_have_the_codes_that_clients_rely_on() {
             "RegistryUnavailable: pulling x: registry unavailable: refused",
         ),
         (
+            Pods::ImageVolume { field: "f".into(), source: Box::new(Pods::NoSuchImage("x".into())) },
+            Code::NotFound,
+            "ImageVolumeMountFailed: f: image \"x\" is not on this node",
+        ),
+        (
             Pods::Runtime(Runtime::RecursiveReadOnlyUnsupported { container_path: "/a".into() }),
             Code::InvalidArgument,
-            "RROUnsupported: mount /a: the runtime does not support recursive read-only mounts",
+            "RROUnsupported: mounts.recursive_read_only of /a: the runtime does not support recursive read-only mounts \
+             (among the mount options that its `features` names, there is no `rro`)",
         ),
         (
             Pods::TimedOut { what: "x".into(), after: std::time::Duration::from_secs(1) },

@@ -10,7 +10,7 @@ use super::Puller;
 use super::flight::{Flight, Turn};
 use super::meter::Meter;
 use super::reader::{self, Writer};
-use crate::layer::{LayerStore, StagedLayer};
+use crate::layer::{LayerStore, Name, StagedLayer};
 use crate::manifest::Descriptor;
 use crate::registry::{Blob, Session};
 use crate::store::blocking;
@@ -25,6 +25,16 @@ pub(super) struct Layer {
     pub(super) blob: Descriptor,
     pub(super) diff_id: Digest,
     pub(super) chain_id: Digest,
+    pub(super) content: Content,
+}
+
+/// What the blob is.
+#[derive(Clone, Debug)]
+pub(super) enum Content {
+    /// A tar stream, compressed or not, to be unpacked.
+    Archive,
+    /// A file of an artifact, kept as it is under this name.
+    File(Name),
 }
 
 /// What is needed to bring layers in.
@@ -134,7 +144,10 @@ impl Fetch {
         let unpacking = blocking("unpacking a layer", move || {
             // With the work, not with its caller: what is given up still runs for a moment.
             let _slot = slot;
-            store.unpack(reader, &layer.blob, &layer.diff_id)
+            match &layer.content {
+                Content::Archive => store.unpack(reader, &layer.blob, &layer.diff_id),
+                Content::File(name) => store.take_file(reader, &layer.blob, name),
+            }
         });
         tokio::pin!(unpacking);
         let received = AtomicU64::new(0);

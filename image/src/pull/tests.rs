@@ -254,3 +254,41 @@ async fn short_names_mean_the_same_in_a_pull_and_in_a_look_up() {
     store.images.remove("team/app:v1", &|_| false).await.unwrap();
     assert!(store.images.list().is_empty());
 }
+
+#[tokio::test]
+async fn an_artifact_is_pulled_as_its_files_and_told_apart_by_its_manifest() {
+    let mut content = Content::default();
+    let manifest = content.artifact("model", &[("weights.bin", "1"), ("docs/README", "2")]);
+    let other = content.artifact("other", &[("weights.bin", "1"), ("docs/LICENSE", "3")]);
+    let (server, store) = (serve(&content).await, Store::open().await);
+    let id = pull(&store, server.reference("team/it:model")).await.unwrap();
+    assert_eq!(id.to_string(), manifest.to_string());
+    let again = pull(&store, server.reference("team/it:model")).await.unwrap();
+    assert_eq!(again, id);
+    let image = store.images.find(id.as_str()).unwrap();
+    assert_eq!(image.artifact_type.as_deref(), Some("application/vnd.example.model"));
+    assert_eq!(image.layers.len(), 2);
+    assert_eq!(files(&store), ["docs", "weights.bin"]);
+    let second = pull(&store, server.reference("team/it:other")).await.unwrap();
+    assert_eq!(second.to_string(), other.to_string());
+    assert_eq!(files(&store), ["docs", "docs", "weights.bin"], "the file that both begin with is there once");
+    store.images.remove(id.as_str(), &|_| false).await.unwrap();
+    assert_eq!(files(&store), ["docs", "weights.bin"]);
+}
+
+#[tokio::test]
+async fn a_file_of_an_artifact_that_is_not_what_was_promised_is_refused() {
+    let mut content = Content::default();
+    content.artifact("model", &[("weights.bin", "the right bytes")]);
+    let right = Digest::of(b"the right bytes").to_string();
+    let honest = content.clone();
+    let server = Server::start(move |seen| match seen.path.ends_with(&right) {
+        true => Answer::ranged(b"the wrong bytes", seen),
+        false => honest.answer(seen),
+    })
+    .await;
+    let store = Store::open().await;
+    let error = pull(&store, server.reference("team/it:model")).await.unwrap_err();
+    assert!(matches!(error, Error::DigestMismatch { .. }), "{error}");
+    assert!(files(&store).is_empty());
+}

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use reqwest::{Certificate, Client, Identity};
+use reqwest::{Certificate, Client, ClientBuilder, Identity};
 
 use super::hosts::{Endpoint, Tls, is_loopback};
 use crate::{Digest, Error};
@@ -28,6 +28,7 @@ struct Key {
     skip_verify: bool,
     dial_timeout: Duration,
     is_direct: bool,
+    may_be_plain: bool,
 }
 
 /// Contents of the files that [`Tls`] names.
@@ -43,17 +44,22 @@ impl Transport {
     ///
     /// Fails if a certificate cannot be read or used.
     pub(crate) async fn client(&self, endpoint: &Endpoint) -> Result<Client, Error> {
-        let (transport, tls) = (self.clone(), endpoint.tls.clone());
-        let dial_timeout = endpoint.dial_timeout.unwrap_or(DEFAULT_DIAL_TIMEOUT);
-        let is_direct = endpoint.base.host_str().is_some_and(is_loopback);
+        let (transport, endpoint) = (self.clone(), endpoint.clone());
         // Certificates are files, and the system's take a while to parse.
-        let made = tokio::task::spawn_blocking(move || transport.get_or_make(&tls, dial_timeout, is_direct));
+        let made = tokio::task::spawn_blocking(move || transport.get_or_make(&endpoint));
         made.await.map_err(|_| Error::TaskLost { what: "setting up TLS".to_owned() })?
     }
 
-    fn get_or_make(&self, tls: &Tls, dial_timeout: Duration, is_direct: bool) -> Result<Client, Error> {
+    fn get_or_make(&self, endpoint: &Endpoint) -> Result<Client, Error> {
+        let tls = &endpoint.tls;
         let material = Material::read(tls)?;
-        let key = Key { files: material.digest(), skip_verify: tls.skip_verify, dial_timeout, is_direct };
+        let key = Key {
+            files: material.digest(),
+            skip_verify: tls.skip_verify,
+            dial_timeout: endpoint.dial_timeout.unwrap_or(DEFAULT_DIAL_TIMEOUT),
+            is_direct: endpoint.base.host_str().is_some_and(is_loopback),
+            may_be_plain: endpoint.base.scheme() == "http" || endpoint.http_fallback,
+        };
         if let Some(client) = self.lock().get(&key) {
             return Ok(client.clone());
         }
@@ -99,6 +105,21 @@ fn append(to: &mut Vec<u8>, path: &Path) -> Result<(), Error> {
 }
 
 fn build(tls: &Tls, material: &Material, key: &Key) -> Result<Client, Error> {
+    let unavailable = |error: reqwest::Error| Error::RegistryUnavailable {
+        what: "setting up TLS".to_owned(),
+        reason: std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string),
+    };
+    match builder(tls, material, key)?.build() {
+        // A minimal host has no CA certificates: one that is asked by plain HTTP needs none, and TLS, should it be
+        // redirected to that, trusts nobody.
+        Err(_) if key.may_be_plain && tls.ca.is_empty() => {
+            builder(tls, material, key)?.tls_certs_only([]).build().map_err(unavailable)
+        }
+        made => made.map_err(unavailable),
+    }
+}
+
+fn builder(tls: &Tls, material: &Material, key: &Key) -> Result<ClientBuilder, Error> {
     // The process has one provider; a second installation is refused, and harmless.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let bad = |path: &Path, error: reqwest::Error| Error::BadConfig {
@@ -124,8 +145,5 @@ fn build(tls: &Tls, material: &Material, key: &Key) -> Result<Client, Error> {
         let identity = Identity::from_pem(&material.identity).map_err(|error| bad(path, error))?;
         builder = builder.identity(identity);
     }
-    builder.build().map_err(|error| Error::RegistryUnavailable {
-        what: "setting up TLS".to_owned(),
-        reason: std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string),
-    })
+    Ok(builder)
 }

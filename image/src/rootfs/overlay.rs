@@ -10,7 +10,8 @@ use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags, UnmountFlags, fsconfig_create,
-    fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, mount as mount_classic, move_mount,
+    fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, mount as mount_classic, mount_bind,
+    mount_remount, move_mount,
 };
 
 use crate::Error;
@@ -21,13 +22,64 @@ const OVERLAYFS_MAGIC: i64 = 0x794c_7630;
 const MAX_VALUE_BYTES: usize = 255;
 
 /// One mount, decided.
+#[derive(Clone, Debug)]
 pub(crate) struct Plan {
     /// Top first; at least one.
     pub(crate) lower_dirs: Vec<PathBuf>,
+    /// Without one there must be two lower directories.
+    pub(crate) writable: Option<Writable>,
+    pub(crate) target: PathBuf,
+    pub(crate) access: Access,
+    pub(crate) selinux_label: Option<String>,
+}
+
+/// Where changes go.
+#[derive(Clone, Debug)]
+pub(crate) struct Writable {
     pub(crate) upper_dir: PathBuf,
     pub(crate) work_dir: PathBuf,
-    pub(crate) target: PathBuf,
-    pub(crate) readonly: bool,
+}
+
+/// What may be done through the mount.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    ReadWrite,
+    ReadOnly,
+    /// Reading, and nothing else: no devices, no set-user-ID programs, nothing executable.
+    Data,
+}
+
+impl Access {
+    fn attributes(self) -> MountAttrFlags {
+        use MountAttrFlags as Attr;
+        match self {
+            Self::ReadWrite => Attr::empty(),
+            Self::ReadOnly => Attr::MOUNT_ATTR_RDONLY,
+            Self::Data => {
+                Attr::MOUNT_ATTR_RDONLY
+                    | Attr::MOUNT_ATTR_NOSUID
+                    | Attr::MOUNT_ATTR_NODEV
+                    | Attr::MOUNT_ATTR_NOEXEC
+            }
+        }
+    }
+
+    fn flags(self) -> MountFlags {
+        match self {
+            Self::ReadWrite => MountFlags::empty(),
+            Self::ReadOnly => MountFlags::RDONLY,
+            Self::Data => MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC,
+        }
+    }
+}
+
+/// Mounts one directory alone, which overlayfs does not take, for reading. Blocking.
+pub(crate) fn bind(dir: &Path, target: &Path) -> Result<(), Error> {
+    let flags = Access::Data.flags();
+    if !is_mount(target)? {
+        mount_bind(dir, target).map_err(Error::io("mounting a directory at", target))?;
+    }
+    mount_remount(target, flags | MountFlags::BIND, "").map_err(Error::io("making read-only", target))
 }
 
 /// Mounts. Blocking.
@@ -35,17 +87,15 @@ pub(crate) fn mount(plan: &Plan) -> Result<(), Error> {
     if is_overlay_mount(&plan.target)? {
         return Ok(());
     }
-    forget_volatile(&plan.work_dir)?;
+    if let Some(writable) = &plan.writable {
+        forget_volatile(&writable.work_dir)?;
+    }
     let directories = Directories::open(plan)?;
     let failed = |failure: Failure| {
         let source = io::Error::new(failure.errno.kind(), failure.to_text());
-        Error::Io {
-            action: "mounting the root file system at",
-            path: plan.target.clone(),
-            source: Arc::new(source),
-        }
+        Error::Io { action: "mounting layers at", path: plan.target.clone(), source: Arc::new(source) }
     };
-    match with_context(plan, &directories, true) {
+    match with_context(plan, &directories) {
         Ok(()) => Ok(()),
         // `volatile` came with Linux 5.10, `lowerdir+` with 6.5.
         Err(Failure { errno: Errno::INVAL | Errno::NOSYS, said, .. }) => {
@@ -92,8 +142,8 @@ impl Failure {
 /// The directories as the mount calls want them: by name where that is short enough, else by descriptor.
 struct Directories {
     lower: Vec<PathBuf>,
-    upper: PathBuf,
-    work: PathBuf,
+    /// Upper and work directory.
+    writable: Option<(PathBuf, PathBuf)>,
     _open: Vec<OwnedFd>,
 }
 
@@ -102,9 +152,14 @@ impl Directories {
         let mut open = Vec::new();
         let lower = plan.lower_dirs.iter().map(|dir| named(dir, MAX_VALUE_BYTES, &mut open));
         let lower = lower.collect::<Result<_, _>>()?;
-        let upper = named(&plan.upper_dir, MAX_VALUE_BYTES, &mut open)?;
-        let work = named(&plan.work_dir, MAX_VALUE_BYTES, &mut open)?;
-        Ok(Self { lower, upper, work, _open: open })
+        let writable = match &plan.writable {
+            Some(Writable { upper_dir, work_dir }) => Some((
+                named(upper_dir, MAX_VALUE_BYTES, &mut open)?,
+                named(work_dir, MAX_VALUE_BYTES, &mut open)?,
+            )),
+            None => None,
+        };
+        Ok(Self { lower, writable, _open: open })
     }
 }
 
@@ -119,7 +174,7 @@ fn named(dir: &Path, max_bytes: usize, open: &mut Vec<OwnedFd>) -> Result<PathBu
     Ok(name.into())
 }
 
-fn with_context(plan: &Plan, directories: &Directories, volatile: bool) -> Result<(), Failure> {
+fn with_context(plan: &Plan, directories: &Directories) -> Result<(), Failure> {
     let bare = |step| move |errno| Failure { errno, step, said: String::new() };
     let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC).map_err(bare("fsopen"))?;
     let failed = |step| {
@@ -130,13 +185,16 @@ fn with_context(plan: &Plan, directories: &Directories, volatile: bool) -> Resul
     for lower in &directories.lower {
         fsconfig_set_string(&context, "lowerdir+", lower).map_err(failed("lowerdir+"))?;
     }
-    fsconfig_set_string(&context, "upperdir", &directories.upper).map_err(failed("upperdir"))?;
-    fsconfig_set_string(&context, "workdir", &directories.work).map_err(failed("workdir"))?;
-    if volatile {
+    if let Some((upper, work)) = &directories.writable {
+        fsconfig_set_string(&context, "upperdir", upper).map_err(failed("upperdir"))?;
+        fsconfig_set_string(&context, "workdir", work).map_err(failed("workdir"))?;
         fsconfig_set_flag(&context, "volatile").map_err(failed("volatile"))?;
     }
+    if let Some(label) = &plan.selinux_label {
+        fsconfig_set_string(&context, "context", label.as_str()).map_err(failed("context"))?;
+    }
     fsconfig_create(&context).map_err(failed("creating the file system"))?;
-    let attributes = if plan.readonly { MountAttrFlags::MOUNT_ATTR_RDONLY } else { MountAttrFlags::empty() };
+    let attributes = plan.access.attributes();
     let mount = fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes).map_err(failed("fsmount"))?;
     move_mount(&mount, "", CWD, &plan.target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
         .map_err(failed("move_mount"))
@@ -152,14 +210,18 @@ fn classic(plan: &Plan, directories: &Directories) -> Result<(), Failure> {
         options.push_str(if index == 0 { "" } else { ":" });
         options.push_str(&short.to_string_lossy());
     }
-    let (upper, work) = (directories.upper.display(), directories.work.display());
-    options.push_str(&format!(",upperdir={upper},workdir={work}"));
+    if let Some((upper, work)) = &directories.writable {
+        options.push_str(&format!(",upperdir={},workdir={}", upper.display(), work.display()));
+    }
+    if let Some(label) = &plan.selinux_label {
+        // Quoted, since a label's categories have commas between them.
+        options.push_str(&format!(",context=\"{label}\""));
+    }
     if options.len() >= rustix::param::page_size() {
         return Err(failed("too many layers for this kernel (6.5 takes more)")(Errno::TOOBIG));
     }
-    let flags = if plan.readonly { MountFlags::RDONLY } else { MountFlags::empty() };
     let options = std::ffi::CString::new(options).map_err(|_| failed("NUL in a path")(Errno::INVAL))?;
-    mount_classic("overlay", &plan.target, "overlay", flags, Some(options.as_c_str()))
+    mount_classic("overlay", &plan.target, "overlay", plan.access.flags(), Some(options.as_c_str()))
         .map_err(failed("mount"))
 }
 
@@ -184,11 +246,15 @@ fn forget_volatile(work_dir: &Path) -> Result<(), Error> {
     }
 }
 
-fn is_overlay_mount(target: &Path) -> Result<bool, Error> {
+fn is_mount(target: &Path) -> Result<bool, Error> {
     use rustix::fs::{AtFlags, StatxAttributes, StatxFlags, statx};
     let stat = statx(CWD, target, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::empty())
         .map_err(Error::io("examining", target))?;
-    if !stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT) {
+    Ok(stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
+}
+
+pub(super) fn is_overlay_mount(target: &Path) -> Result<bool, Error> {
+    if !is_mount(target)? {
         return Ok(false);
     }
     let kind = rustix::fs::statfs(target).map_err(Error::io("examining", target))?;

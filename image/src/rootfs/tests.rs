@@ -3,10 +3,11 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use crate::layer::tests::{Tar, descriptor, is_root};
 use crate::store::tests::{TestStore, config_json};
 
+use super::idmap::tests::Holder;
 use super::*;
 
 /// A mount that goes away with the test, also when it fails.
-struct Mounted(PathBuf);
+pub(super) struct Mounted(pub(super) PathBuf);
 
 impl Drop for Mounted {
     fn drop(&mut self) {
@@ -14,7 +15,7 @@ impl Drop for Mounted {
     }
 }
 
-async fn image(store: &TestStore, layers: Vec<Tar>) -> ImageId {
+pub(super) async fn image(store: &TestStore, layers: Vec<Tar>) -> ImageId {
     let tars: Vec<Vec<u8>> = layers.into_iter().map(Tar::end).collect();
     let diff_ids: Vec<Digest> = tars.iter().map(|tar| Digest::of(tar)).collect();
     let mut parent: Option<Digest> = None;
@@ -27,7 +28,7 @@ async fn image(store: &TestStore, layers: Vec<Tar>) -> ImageId {
     store.add("example.com/rootfs:1", &config_json(&diff_ids, "")).await
 }
 
-async fn mount(store: &TestStore, id: &ImageId, key: &str) -> Mounted {
+pub(super) async fn mount(store: &TestStore, id: &ImageId, key: &str) -> Mounted {
     let target = store.dir.path().join(format!("mnt-{key}"));
     fs::create_dir(&target).unwrap();
     store.images.prepare_rootfs(id, key).await.unwrap();
@@ -56,7 +57,11 @@ async fn layers_merge_and_changes_stay_above() {
     store.images.unmount_rootfs(root).await.unwrap();
     store.images.unmount_rootfs(root).await.unwrap();
     assert!(!root.join("etc").exists());
-    store.images.mount_rootfs("c1", root, &MountOptions { readonly: true }).await.unwrap();
+    store
+        .images
+        .mount_rootfs("c1", root, &MountOptions { readonly: true, ..MountOptions::default() })
+        .await
+        .unwrap();
     assert_eq!(fs::read_to_string(root.join("etc/a")).unwrap(), "3", "after a volatile mount");
     let readonly = fs::write(root.join("x"), "").unwrap_err();
     assert_eq!(readonly.kind(), std::io::ErrorKind::ReadOnlyFilesystem);
@@ -134,6 +139,54 @@ async fn mount_again(store: &TestStore) -> Mounted {
     fs::create_dir(&target).unwrap();
     store.images.mount_rootfs("c", &target, &MountOptions::default()).await.unwrap();
     Mounted(target)
+}
+
+#[tokio::test]
+async fn layers_are_seen_with_the_owners_of_a_user_namespace_and_keep_their_own() {
+    if !is_root() {
+        return;
+    }
+    let store = TestStore::open().await;
+    let owned = |id| {
+        move |h: &mut tar::Header| {
+            h.set_uid(id);
+            h.set_gid(id + 1);
+        }
+    };
+    let root = Tar::default()
+        .add_with(tar::EntryType::Directory, "./", "", b"", owned(12))
+        .add_with(tar::EntryType::Regular, "a", "", b"x", owned(0))
+        .add_with(tar::EntryType::Regular, "b", "", b"x", owned(7))
+        .add_with(tar::EntryType::Regular, "beyond", "", b"x", owned(5_000));
+    let id = image(&store, vec![root, Tar::default().file("top", "y")]).await;
+    let id_map = IdMap { host_id: 400_000, length: 1_000 };
+    let holder = Holder::new(id_map);
+    let target = store.dir.path().join("mnt");
+    fs::create_dir(&target).unwrap();
+    let rootfs = store.images.prepare_mapped_rootfs(&id, "c", Some(id_map)).await.unwrap();
+    let options = MountOptions { user_namespace: Some(holder.file()), ..MountOptions::default() };
+    store.images.mount_rootfs("c", &target, &options).await.unwrap();
+    store.images.mount_rootfs("c", &target, &options).await.unwrap();
+    store.images.check_mappable(&holder.file()).await.unwrap();
+    drop(holder);
+    let mounted = Mounted(target);
+    let owner = |path: &Path| {
+        let metadata = fs::metadata(path).unwrap();
+        (metadata.uid(), metadata.gid())
+    };
+    assert_eq!(owner(&mounted.0), (400_012, 400_013));
+    assert_eq!(owner(&mounted.0.join("a")), (400_000, 400_001));
+    assert_eq!(owner(&mounted.0.join("b")), (400_007, 400_008));
+    assert_eq!(owner(&mounted.0.join("beyond")), (65_534, 65_534), "nobody in there is that user");
+    fs::write(mounted.0.join("b"), "changed").unwrap();
+    assert_eq!(owner(&rootfs.upper.join("b")), (400_007, 400_008), "copied up for the pod's user");
+    let layers = store.images.layers();
+    let lower = layers.diff_dir(&store.images.find(id.as_str()).unwrap().layers[0]);
+    assert_eq!((owner(&lower.join("a")), owner(&lower.join("b"))), ((0, 1), (7, 8)));
+    assert_eq!(fs::read_to_string(lower.join("b")).unwrap(), "x");
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let below = mounts.lines().filter(|line| line.contains(&*store.dir.path().to_string_lossy())).count();
+    assert_eq!(below, 1, "the overlay alone: {mounts}");
 }
 
 #[tokio::test]

@@ -27,6 +27,9 @@ pub(crate) struct ImageRecord {
     pub(crate) config: String,
     /// Chain IDs, bottom first.
     pub(crate) layers: Vec<Digest>,
+    /// Of an artifact, which has no configuration; `None` for an image.
+    #[serde(default)]
+    pub(crate) artifact_type: Option<String>,
 }
 
 /// `docker.io/library/busybox` of a canonical name with tag or digest.

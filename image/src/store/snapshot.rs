@@ -115,7 +115,7 @@ impl Snapshot {
 
 fn image(record: &ImageRecord, pins: &Pins, sizes: &impl Fn(&Digest) -> u64) -> Image {
     let parsed = ConfigFile::parse(record.config.as_bytes(), record.id.as_str());
-    // Checked before it was recorded; the record's checksum has vouched for it since.
+    // Checked before it was recorded; the record's checksum has vouched for it since. An artifact has none.
     let config = parsed.as_ref().map(ImageConfig::from).unwrap_or_default();
     let layers: u64 = record.layers.iter().map(sizes).sum();
     Image {
@@ -126,6 +126,7 @@ fn image(record: &ImageRecord, pins: &Pins, sizes: &impl Fn(&Digest) -> u64) -> 
         config,
         pinned: record.tags.keys().chain(&record.digests).any(|name| pins.has(name)),
         layers: record.layers.clone(),
+        artifact_type: record.artifact_type.clone(),
         manifest_json: Bytes::copy_from_slice(record.manifest.as_bytes()),
         config_json: Bytes::copy_from_slice(record.config.as_bytes()),
     }
@@ -140,7 +141,17 @@ pub(crate) struct NewImage {
     /// Of the index that the manifest was chosen from.
     pub(crate) index_digest: Option<Digest>,
     pub(crate) manifest: Bytes,
+    /// Empty for an artifact.
     pub(crate) config: Bytes,
+    pub(crate) artifact: Option<Artifact>,
+}
+
+/// What an artifact has in place of an image configuration.
+#[derive(Clone, Debug)]
+pub(crate) struct Artifact {
+    pub(crate) artifact_type: String,
+    /// Chain IDs of its files' layers, bottom first.
+    pub(crate) layers: Vec<Digest>,
 }
 
 /// Repository of images that came without a name: something has to stand before the `@`.
@@ -150,7 +161,6 @@ impl NewImage {
     /// Checks and turns into a record. `now` is in nanoseconds since the epoch.
     pub(crate) fn into_record(self, now: i64) -> Result<ImageRecord, Error> {
         let what = self.manifest_digest.to_string();
-        let config = ConfigFile::parse(&self.config, &what)?;
         let text = |bytes: &Bytes| {
             String::from_utf8(bytes.to_vec())
                 .map_err(|_| Error::BadManifest { what: what.clone(), reason: "is not UTF-8".to_owned() })
@@ -164,13 +174,19 @@ impl NewImage {
             digests.map(|digest| reference.at_digest(digest).to_string()).collect();
         digests.dedup();
         let tagged = reference.digest().is_none() && reference.tag().is_some();
+        let (id, layers, artifact_type) = match self.artifact {
+            // Configurations of artifacts are all alike; the manifest is what tells them apart.
+            Some(artifact) => (ImageId::of(&self.manifest), artifact.layers, Some(artifact.artifact_type)),
+            None => (ImageId::of(&self.config), ConfigFile::parse(&self.config, &what)?.chain_ids(), None),
+        };
         Ok(ImageRecord {
-            id: ImageId::of(&self.config),
+            id,
             tags: tagged.then(|| (reference.to_string(), now)).into_iter().collect(),
             digests,
             manifest: text(&self.manifest)?,
             config: text(&self.config)?,
-            layers: config.chain_ids(),
+            layers,
+            artifact_type,
         })
     }
 }

@@ -67,6 +67,7 @@ impl TestStore {
             index_digest,
             manifest: Bytes::from(manifest),
             config: Bytes::copy_from_slice(config.as_bytes()),
+            artifact: None,
         };
         self.images.record(new).await.unwrap()
     }
@@ -230,6 +231,7 @@ async fn an_image_without_its_layers_is_not_recorded() {
         index_digest: None,
         manifest: Bytes::new(),
         config: Bytes::from(config_json(&[Digest::of(b"missing")], "")),
+        artifact: None,
     };
     assert!(matches!(store.images.record(new).await, Err(Error::NotFound { .. })));
 }

@@ -6,6 +6,7 @@
 
 mod apply;
 mod facts;
+pub(crate) mod image_volumes;
 mod plan;
 mod reserve;
 mod rooted;
@@ -13,6 +14,7 @@ mod volumes;
 
 pub(crate) use apply::remove_unused_log;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::validate;
@@ -20,6 +22,7 @@ use crate::error::{Error, Refusal};
 use crate::exits;
 use crate::find;
 use crate::model::{ContainerConfig, ContainerId, SandboxId};
+use crate::plugins::{self, What};
 use crate::pods::{Inner, Pods};
 use crate::sandbox::record::SandboxRecord;
 use crate::sandbox::state::{Request, Verdict, admit};
@@ -54,15 +57,32 @@ impl Pods {
             // Let a removal of it that is under way end first: its ID would be of no use.
             drop(inner.locks.shared(id.as_str()).await);
         }
-        let work = || Box::pin(run(Arc::clone(&inner), sandbox.id.clone(), config));
+        let work = || Box::pin(run(Arc::clone(&inner), sandbox.id.clone(), config, None));
         inner.creating_containers.join(name.clone(), &inner.tasks, || find(&inner), work).await
     }
+}
+
+/// A container whose processes are in `archive` and come with its start.
+///
+/// # Errors
+/// As for [`Pods::create_container`]; [`Error::BadConfig`] for what is no archive.
+pub(crate) async fn restored(
+    pods: &Pods,
+    sandbox: &SandboxId,
+    config: ContainerConfig,
+    archive: PathBuf,
+) -> Result<ContainerId, Error> {
+    let inner = &pods.inner;
+    let record = find::sandbox(&inner.table.snapshot(), sandbox.as_str())?;
+    validate::check(&config, &record.config)?;
+    Box::pin(run(Arc::clone(inner), sandbox.clone(), config, Some(archive))).await
 }
 
 async fn run(
     inner: Arc<Inner>,
     sandbox_id: SandboxId,
     config: ContainerConfig,
+    archive: Option<PathBuf>,
 ) -> Result<ContainerId, Error> {
     // Until this ends, nobody stops the sandbox.
     let _sandbox = inner.locks.shared(sandbox_id.as_str()).await;
@@ -74,10 +94,11 @@ async fn run(
         return Err(Error::Refused(Refusal::SandboxNotReady { id: sandbox_id.to_string(), state }));
     }
     let mut undo = Undo::default();
-    match steps(&inner, sandbox, config, &mut undo).await {
+    match Box::pin(steps(&inner, sandbox, config, archive, &mut undo)).await {
         Ok(id) => {
             undo.disarm();
             tracing::info!(container_id = %id, %sandbox_id, "container created");
+            plugins::container_happened(&inner, &id, What::PostCreateContainer).await;
             exits::exited_early(&inner, &sandbox_id, &id).await?;
             Ok(id)
         }
@@ -92,9 +113,10 @@ async fn steps(
     inner: &Arc<Inner>,
     sandbox: &Arc<SandboxRecord>,
     config: ContainerConfig,
+    archive: Option<PathBuf>,
     undo: &mut Undo,
 ) -> Result<ContainerId, Error> {
-    let reserved = reserve::run(inner, sandbox, config, undo).await?;
+    let reserved = reserve::run(inner, sandbox, config, archive, undo).await?;
     let id = reserved.record.id.clone();
     let facts = facts::read(inner, sandbox, &reserved).await?;
     let plan = plan::decide(reserved, sandbox, &facts)?;

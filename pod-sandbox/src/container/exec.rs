@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use linkspan_runtime_oci::monitor::Monitor;
-use linkspan_runtime_oci::{ExecOutput, ExecRequest, exec_sync, spec};
+use linkspan_runtime_oci::{ConsoleSocket, ExecOutput, ExecRequest, exec_sync, spec};
 
 use super::record::ContainerRecord;
 use super::state::{Request, Verdict, admit};
@@ -15,11 +15,10 @@ use crate::find;
 use crate::model::ContainerId;
 use crate::pods::{Inner, Pods};
 use crate::table::blocking;
+use crate::user_namespace;
 
 /// Enough to tell the execs of one container apart.
 const EXEC_ID_DIGITS: usize = 16;
-/// As in the runtime's command, relative to its working directory: absolute names may be too long for a socket.
-const CONSOLE_SOCKET: &str = "console.sock";
 
 impl Pods {
     /// Runs a command in a created or running container and returns its output (CRI api.proto, ExecSync). Stdout and
@@ -68,13 +67,17 @@ pub(super) fn executable(
     Ok((record, monitor))
 }
 
-/// The files of one exec; they go with it.
-pub(super) struct Scratch(PathBuf);
+/// What the runtime reads of one exec; it goes with the call.
+pub(super) struct Scratch {
+    dir: PathBuf,
+    /// With a terminal.
+    terminal: Option<ConsoleSocket>,
+}
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        if let Err(error) = fs::remove_dir_all(&self.0) {
-            tracing::warn!(path = %self.0.display(), %error, "files of an exec stay until its container is removed");
+        if let Err(error) = fs::remove_dir_all(&self.dir) {
+            tracing::warn!(path = %self.dir.display(), %error, "files of an exec stay until its container is removed");
         }
     }
 }
@@ -92,13 +95,17 @@ pub(super) async fn prepare(
     let written = dir.clone();
     let scratch = blocking("writing an exec's process", move || {
         fs::create_dir_all(&written).map_err(Error::store("making directory", &written))?;
-        let scratch = Scratch(written);
-        write_process(&bundle, &scratch.0, command, tty)?;
+        let mut scratch = Scratch { dir: written, terminal: None };
+        scratch.terminal = tty.then(|| ConsoleSocket::in_dir(&scratch.dir)).transpose()?;
+        write_process(&bundle, &scratch.dir, command, tty)?;
         Ok(scratch)
     })
     .await?;
-    let (process, pid_file, runtime_log) = (dir.join("process.json"), dir.join("pid"), dir.join("log.json"));
-    let console_socket = tty.then(|| PathBuf::from(CONSOLE_SOCKET));
+    let process = dir.join("process.json");
+    // Beside the others, for the monitor to remove: the runtime may still have to write them when nobody here waits for
+    // it any more, and a process whose PID is told to nobody would be left to itself.
+    let (pid_file, runtime_log) = (dir.with_extension("pid"), dir.with_extension("log"));
+    let console_socket = scratch.terminal.as_ref().map(ConsoleSocket::path);
     let runtime = &inner.handler(&record.handler)?.runtime;
     let request = ExecRequest {
         container_id: record.id.to_string(),
@@ -115,10 +122,18 @@ pub(super) async fn prepare(
         runtime_log,
         tty,
         console_socket,
+        stdio_owner: stdio_owner(inner, record),
         timeout: None,
         ends_with_caller: false,
     };
     Ok((request, scratch))
+}
+
+/// Root of the pod's user namespace.
+pub(crate) fn stdio_owner(inner: &Inner, record: &ContainerRecord) -> Option<u32> {
+    let snapshot = inner.table.snapshot();
+    let users = user_namespace::of(&snapshot.sandboxes.get(&record.sandbox_id)?.config)?;
+    Some(users.host_id)
 }
 
 fn write_process(bundle: &Path, dir: &Path, command: Vec<String>, tty: bool) -> Result<(), Error> {

@@ -23,16 +23,26 @@ pub(crate) struct ContainerRecord {
     pub(crate) image_id: ImageId,
     /// A repo digest if there was one, else the ID; stays when the tag moves away.
     pub(crate) image_ref: String,
+    /// Mounted as volumes: they stay as long as the record does.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) volume_images: Vec<ImageId>,
     pub(crate) created_at: Timestamp,
     /// Absolute; empty: no log.
     pub(crate) log_path: String,
     pub(crate) cgroup_path: String,
     pub(crate) user: ContainerUser,
     pub(crate) stop_signal: Signal,
+    /// By whom and why it is stopped, if not by the kubelet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) evicted: Option<String>,
     pub(crate) state: State,
 }
 
 impl ContainerRecord {
+    pub(crate) fn uses(&self, image: &ImageId) -> bool {
+        self.image_id == *image || self.volume_images.contains(image)
+    }
+
     pub(crate) fn resources(&self) -> &Resources {
         &self.config.linux.resources
     }
@@ -97,11 +107,13 @@ impl ContainerRecord {
             handler: "crun".to_owned(),
             image_id: "1f".repeat(32).parse().unwrap(),
             image_ref: String::new(),
+            volume_images: Vec::new(),
             created_at: Timestamp(1),
             log_path: String::new(),
             cgroup_path: String::new(),
             user: ContainerUser::default(),
             stop_signal: Signal::default(),
+            evicted: None,
             state,
         }
     }

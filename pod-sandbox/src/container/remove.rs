@@ -3,14 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::create::image_volumes;
 use super::record::ContainerRecord;
-use super::state::{Request, Verdict, admit};
+use super::state::{Request, State, Verdict, admit};
 use super::stop;
 use crate::error::Error;
 use crate::model::ContainerId;
+use crate::plugins::{self, What};
 use crate::pods::{Inner, Pods};
 use crate::table::blocking;
-use crate::{find, mounts};
+use crate::{exits, find, mounts};
 
 impl Pods {
     /// Removes a container, by force if it runs. Unknown: Ok (CRI api.proto, RemoveContainer). Cancel safe: it goes
@@ -33,17 +35,25 @@ impl Pods {
 
 /// With the container's lock held.
 pub(crate) async fn locked(inner: &Arc<Inner>, id: &ContainerId) -> Result<(), Error> {
-    stop::by_id(inner, id, Duration::ZERO).await?;
+    let awaits = |record: &Arc<ContainerRecord>| matches!(record.state, State::AwaitsRestore);
+    match inner.table.snapshot().containers.get(id).is_some_and(awaits) {
+        true => exits::never_restored(inner, id).await?,
+        false => stop::by_id(inner, id, Duration::ZERO).await?,
+    }
     let snapshot = inner.table.snapshot();
     let Some(record) = snapshot.containers.get(id) else { return Ok(()) };
     if admit(&record.state, Request::Remove) != Verdict::Proceed {
         return Ok(());
     }
+    let view = plugins::both(inner, record).await?;
     release_runtime(inner, record).await?;
     release_files(inner, record).await?;
     inner.table.remove::<ContainerRecord>(id).await?;
     inner.samples.forget(id.as_str());
     tracing::info!(container_id = %id, "container removed");
+    if let Some((pod, container)) = view {
+        plugins::tell_after(inner, What::RemoveContainer, pod, Some(container)).await;
+    }
     Ok(())
 }
 
@@ -53,13 +63,18 @@ pub(crate) async fn release_runtime(inner: &Arc<Inner>, record: &ContainerRecord
     if record.shares_pid_namespace() {
         inner.cgroups.kill_all(&record.cgroup_path).await?;
     }
-    // The runtime keeps a directory per container. Without it there is nothing to delete, and no process to spend.
-    if inner.layout.runtime_root(&record.handler).join(record.id.as_str()).exists() {
+    // Of what the runtime does not keep there is nothing to delete, and no process to spend.
+    let kept = match inner.handlers.get(&record.handler) {
+        Some(handler) => handler.runtime.keeps(record.id.as_str()),
+        None => inner.layout.runtime_root(&record.handler).join(record.id.as_str()).exists(),
+    };
+    if kept {
         inner.handler(&record.handler)?.runtime.delete(record.id.as_str(), true).await?;
     }
     inner.cgroups.remove(&record.cgroup_path).await?;
-    let rootfs = inner.layout.bundle(&record.sandbox_id, &record.id).join("rootfs");
-    Ok(inner.images.unmount_rootfs(&rootfs).await?)
+    let bundle = inner.layout.bundle(&record.sandbox_id, &record.id);
+    image_volumes::unmount(inner, record, &bundle).await?;
+    Ok(inner.images.unmount_rootfs(&bundle.join("rootfs")).await?)
 }
 
 /// What it holds on disk.

@@ -6,10 +6,12 @@ use linkspan_runtime_oci::Timestamp;
 
 use super::record::ContainerRecord;
 use super::remove;
-use super::state::{Request, Verdict, admit};
+use super::state::{Request, State, Verdict, admit};
+use crate::checkpoint::restore;
 use crate::error::{Error, Refusal};
 use crate::find;
 use crate::model::ContainerId;
+use crate::plugins::{self, What};
 use crate::pods::{Inner, Pods};
 use crate::sandbox::state as sandbox;
 
@@ -46,12 +48,14 @@ async fn locked(inner: &Arc<Inner>, id: &ContainerId) -> Result<(), Error> {
     }
     // Taken before: a container may end before the runtime does.
     let now = Timestamp::now();
-    if let Err(error) = inner.handler(&record.handler)?.runtime.start(id.as_str()).await {
+    let starting = plugins::starting(inner, id).await;
+    if let Err(error) = start(inner, record).await {
+        drop(starting);
         // Contract: a failed start leaves nothing behind.
         if let Err(left) = remove::locked(inner, id).await {
             tracing::warn!(container_id = %id, error = %left, "a container that did not start could not be removed");
         }
-        return Err(error.into());
+        return Err(error);
     }
     let change = move |record: &ContainerRecord| {
         let state = record.state.started(now)?;
@@ -59,5 +63,15 @@ async fn locked(inner: &Arc<Inner>, id: &ContainerId) -> Result<(), Error> {
     };
     inner.table.update::<ContainerRecord>(id, change).await?;
     tracing::info!(container_id = %id, "container started");
+    plugins::container_happened(inner, id, What::PostStartContainer).await;
+    drop(starting);
     Ok(())
+}
+
+async fn start(inner: &Arc<Inner>, record: &Arc<ContainerRecord>) -> Result<(), Error> {
+    plugins::container_is_about_to(inner, record, What::StartContainer).await?;
+    match record.state {
+        State::AwaitsRestore => restore::start(inner, record).await,
+        _ => Ok(inner.handler(&record.handler)?.runtime.start(record.id.as_str()).await?),
+    }
 }

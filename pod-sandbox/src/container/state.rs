@@ -1,6 +1,7 @@
 //! A container's life.
 //!
 //! ```text
+//! AwaitsRestore ─start─▶ Running: made of a checkpoint; its processes come with the start
 //! Created ─start─▶ Running ─exit─▶ Exited ─remove─▶ (gone)
 //!    └──────────────stop──────────────▲
 //! Unknown: its monitor is lost and its process is still there; it is killed and becomes Exited.
@@ -21,6 +22,8 @@ pub(crate) enum State {
     Created {
         process: Process,
     },
+    /// Made of a checkpoint: its root file system and images are there, the runtime does not know it yet.
+    AwaitsRestore,
     Running {
         process: Process,
         since: Timestamp,
@@ -61,7 +64,7 @@ pub(crate) const EXIT_CODE_LOST: i32 = 255;
 impl State {
     pub(crate) fn for_cri(&self) -> ContainerState {
         match self {
-            Self::Creating | Self::Created { .. } => ContainerState::Created,
+            Self::Creating | Self::Created { .. } | Self::AwaitsRestore => ContainerState::Created,
             Self::Running { .. } => ContainerState::Running,
             Self::Exited(_) => ContainerState::Exited,
             Self::Unknown { .. } => ContainerState::Unknown,
@@ -74,7 +77,7 @@ impl State {
             Self::Created { process } | Self::Running { process, .. } | Self::Unknown { process, .. } => {
                 Some(process)
             }
-            Self::Creating | Self::Exited(_) => None,
+            Self::Creating | Self::AwaitsRestore | Self::Exited(_) => None,
         }
     }
 
@@ -83,7 +86,7 @@ impl State {
         match self {
             Self::Running { since, .. } | Self::Unknown { since, .. } => *since,
             Self::Exited(exited) => exited.started_at,
-            Self::Creating | Self::Created { .. } => Timestamp::default(),
+            Self::Creating | Self::Created { .. } | Self::AwaitsRestore => Timestamp::default(),
         }
     }
 
@@ -95,8 +98,17 @@ impl State {
                 let started_at = now.min(exited.finished_at);
                 Some(Self::Exited(Exited { started_at, ..exited.clone() }))
             }
-            Self::Creating | Self::Running { .. } | Self::Exited(_) | Self::Unknown { .. } => None,
+            Self::Creating
+            | Self::AwaitsRestore
+            | Self::Running { .. }
+            | Self::Exited(_)
+            | Self::Unknown { .. } => None,
         }
+    }
+
+    /// After the runtime has restored it at `now`.
+    pub(crate) fn restored(&self, process: Process, now: Timestamp) -> Option<Self> {
+        matches!(self, Self::AwaitsRestore).then_some(Self::Running { process, since: now })
     }
 
     /// After its process ended. The first report counts.
@@ -109,7 +121,11 @@ impl State {
     ) -> Option<Self> {
         match self {
             Self::Exited(_) => None,
-            Self::Creating | Self::Created { .. } | Self::Running { .. } | Self::Unknown { .. } => {
+            Self::Creating
+            | Self::AwaitsRestore
+            | Self::Created { .. }
+            | Self::Running { .. }
+            | Self::Unknown { .. } => {
                 let message = message.to_owned();
                 let started_at = self.started_at();
                 Some(Self::Exited(Exited { started_at, finished_at, exit_code, oom_killed, message }))
@@ -148,18 +164,20 @@ pub(crate) enum Refused {
 /// What a request may do in the present state. Pure: no clock, lock or I/O.
 pub(crate) fn admit(state: &State, request: Request) -> Verdict {
     use Request::{Exec, Remove, ReopenLog, Start, Stop, Update};
-    use State::{Created, Creating, Exited, Running, Unknown};
+    use State::{AwaitsRestore, Created, Creating, Exited, Running, Unknown};
     use Verdict::{AlreadyDone, Proceed, Refuse};
     match (state, request) {
-        (Created { .. }, Start | Exec | ReopenLog | Update) => Proceed,
+        (Created { .. }, Start | Exec | ReopenLog | Update) | (AwaitsRestore, Start | Stop) => Proceed,
         (Running { .. }, Exec | ReopenLog | Update) => Proceed,
         (Created { .. } | Running { .. } | Unknown { .. }, Stop) => Proceed,
         (Exited(_), Stop) => AlreadyDone, // CRI: StopContainer is idempotent.
         (_, Remove) => Proceed,           // CRI: a running container is removed by force.
         (Creating | Running { .. } | Exited(_) | Unknown { .. }, Start) => Refuse(Refused::NotCreated),
         (Exited(_), Update) => Refuse(Refused::HasExited),
-        (Exited(_) | Creating | Unknown { .. }, Exec | ReopenLog) => Refuse(Refused::NotRunning),
-        (Creating, Stop | Update) | (Unknown { .. }, Update) => Refuse(Refused::NotRunning),
+        (Exited(_) | Creating | AwaitsRestore | Unknown { .. }, Exec | ReopenLog) => {
+            Refuse(Refused::NotRunning)
+        }
+        (Creating, Stop | Update) | (AwaitsRestore | Unknown { .. }, Update) => Refuse(Refused::NotRunning),
     }
 }
 

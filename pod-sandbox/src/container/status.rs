@@ -56,7 +56,7 @@ impl Pods {
 
     /// Whether a container of the node was made from the image.
     pub fn image_in_use(&self, id: &linkspan_image::ImageId) -> bool {
-        self.inner.table.snapshot().containers.values().any(|record| record.image_id == *id)
+        self.inner.table.snapshot().containers.values().any(|record| record.uses(id))
     }
 }
 

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use super::record::ContainerRecord;
 use super::state::{Request, State, Verdict, admit};
 use crate::error::{Error, Refusal};
+use crate::exits;
 use crate::find;
 use crate::model::{ContainerId, Signal};
 use crate::pods::{Inner, Pods};
@@ -139,8 +140,19 @@ pub(crate) async fn by_id(inner: &Arc<Inner>, id: &ContainerId, grace: Duration)
     let snapshot = inner.table.snapshot();
     let Some(record) = snapshot.containers.get(id) else { return Ok(()) };
     if admit(&record.state, Request::Stop) == Verdict::AlreadyDone {
+        inner.stop_news.told(id).await;
         return Ok(());
     }
+    if matches!(record.state, State::AwaitsRestore) {
+        // Unless it is being restored at this moment, there is nothing to wait for.
+        let _lock = inner.locks.exclusive(id.as_str()).await;
+        let awaits = |record: &Arc<ContainerRecord>| matches!(record.state, State::AwaitsRestore);
+        if inner.table.snapshot().containers.get(id).is_some_and(awaits) {
+            return exits::never_restored(inner, id).await;
+        }
+    }
+    let snapshot = inner.table.snapshot();
+    let Some(record) = snapshot.containers.get(id) else { return Ok(()) };
     let deadline = Instant::now() + grace.min(LONGEST_GRACE);
     let (caller, begin) = inner.stops.join(id, deadline);
     if begin {
@@ -152,6 +164,7 @@ pub(crate) async fn by_id(inner: &Arc<Inner>, id: &ContainerId, grace: Duration)
     }
     let gone = inner.closing.run_until_cancelled(gone(inner, id)).await;
     drop(caller);
+    inner.stop_news.told(id).await;
     gone.ok_or(Error::Refused(Refusal::ShuttingDown))
 }
 

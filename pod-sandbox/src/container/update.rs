@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use linkspan_runtime_oci::Resources;
+use linkspan_runtime_oci::{Resources, spec};
 
 use super::record::ContainerRecord;
 use super::state::{Refused, Request, Verdict, admit};
 use crate::error::{Error, Refusal};
 use crate::model::ContainerId;
+use crate::plugins::{self, What};
 use crate::pods::{Inner, Pods};
 use crate::resources::merge;
 use crate::{find, validate};
@@ -34,18 +35,25 @@ impl Pods {
 async fn locked(inner: &Arc<Inner>, id: &ContainerId, wanted: Resources) -> Result<(), Error> {
     let snapshot = inner.table.snapshot();
     let record = snapshot.containers.get(id).ok_or_else(|| Error::NoSuchContainer(id.to_string()))?;
-    match admit(&record.state, Request::Update) {
-        Verdict::Proceed | Verdict::AlreadyDone => {}
-        Verdict::Refuse(Refused::HasExited) => {
-            return Err(Error::Refused(Refusal::Exited { id: id.to_string() }));
-        }
-        Verdict::Refuse(_) => {
-            let state = record.state.for_cri();
-            return Err(Error::Refused(Refusal::NotRunning { id: id.to_string(), state }));
-        }
-    }
+    check_state(record)?;
+    let (wanted, held) = plugins::updating(inner, record, wanted).await?;
+    limits(inner, id, wanted).await?;
+    drop(held);
+    tracing::info!(container_id = %id, "container resources updated");
+    plugins::container_happened(inner, id, What::PostUpdateContainer).await;
+    Ok(())
+}
+
+/// Changes the limits alone. Whoever holds the container's lock may call it, and whoever holds none: two of them at once
+/// take turns.
+pub(crate) async fn limits(inner: &Arc<Inner>, id: &ContainerId, wanted: Resources) -> Result<(), Error> {
+    let _turn = inner.locks.exclusive(&format!("{id} limits")).await;
+    let snapshot = inner.table.snapshot();
+    let record = snapshot.containers.get(id).ok_or_else(|| Error::NoSuchContainer(id.to_string()))?;
+    check_state(record)?;
     let merged = merge(record.resources(), &wanted);
     validate::resources("linux", &merged)?;
+    spec::check_support("linux", &merged, inner.cgroups.support(), inner.cgroups.mode())?;
     // All of it: runtimes differ in what they do about values that are left out.
     inner.handler(&record.handler)?.runtime.update(id.as_str(), &merged, &inner.cgroups).await?;
     let change = move |record: &ContainerRecord| {
@@ -53,7 +61,17 @@ async fn locked(inner: &Arc<Inner>, id: &ContainerId, wanted: Resources) -> Resu
         changed.config.linux.resources = merged;
         Some(changed)
     };
-    inner.table.update::<ContainerRecord>(id, change).await?;
-    tracing::info!(container_id = %id, "container resources updated");
-    Ok(())
+    inner.table.update::<ContainerRecord>(id, change).await.map(drop)
+}
+
+fn check_state(record: &ContainerRecord) -> Result<(), Error> {
+    let id = record.id.to_string();
+    match admit(&record.state, Request::Update) {
+        Verdict::Proceed | Verdict::AlreadyDone => Ok(()),
+        Verdict::Refuse(Refused::HasExited) => Err(Error::Refused(Refusal::Exited { id })),
+        Verdict::Refuse(_) => {
+            let state = record.state.for_cri();
+            Err(Error::Refused(Refusal::NotRunning { id, state }))
+        }
+    }
 }

@@ -1,15 +1,16 @@
 //! Whether a container can be made at all of what was asked for. Pure; each error names the field.
 
+mod mounts;
+
+use super::cdi;
 use crate::error::Error;
 use crate::model::{ContainerConfig, Mount, NamespaceMode, Propagation, SandboxConfig, SecurityContext};
-use crate::validate;
+use crate::{selinux, user_namespace, validate};
 
 const LONGEST_IMAGE: usize = 4096;
 /// The kernel's limit for one argument or variable, `MAX_ARG_STRLEN`.
 const LONGEST_ARGUMENT: usize = 128 * 1024;
 const LONGEST_NAME_OF_USER: usize = 256;
-const BIND_OPTIONS: [&str; 9] =
-    ["exec", "noexec", "dev", "nodev", "suid", "nosuid", "noatime", "nodiratime", "relatime"];
 
 /// # Errors
 /// [`Error::BadConfig`] with the field below `config`; [`Error::Unimplemented`].
@@ -39,9 +40,7 @@ pub(crate) fn check(config: &ContainerConfig, sandbox: &SandboxConfig) -> Result
             ));
         }
     }
-    if !config.cdi_devices.is_empty() {
-        return Err(Error::Unimplemented("CDI devices (config.CDI_devices)"));
-    }
+    cdi::names(config)?;
     validate::resources("config.linux.resources", &config.linux.resources)?;
     security(&config.linux.security_context, sandbox)
 }
@@ -85,32 +84,33 @@ fn check_mount(field: &str, mount: &Mount) -> Result<(), Error> {
             "the root file system cannot be mounted over",
         ));
     }
-    if mount.image.as_ref().is_some_and(|image| !image.image.is_empty()) {
-        return Err(Error::Unimplemented("image volumes (config.mounts.image)"));
-    }
-    validate::path(&format!("{field}.host_path"), &mount.host_path)?;
-    if !mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty() {
-        return Err(Error::Unimplemented("ID-mapped mounts (config.mounts.uidMappings)"));
-    }
+    mounts::source(field, mount)?;
+    id_mappings(field, mount)?;
     if mount.recursive_read_only && !mount.readonly {
         return Err(Error::bad(format!("{field}.recursive_read_only"), "needs readonly"));
     }
     if mount.recursive_read_only && mount.propagation != Propagation::Private {
         return Err(Error::bad(format!("{field}.recursive_read_only"), "needs private propagation"));
     }
-    match mount.mount_options.iter().find(|option| !BIND_OPTIONS.contains(&option.as_str())) {
-        Some(option) => {
-            let start: String = option.chars().take(64).collect();
-            Err(Error::bad(format!("{field}.mount_options"), format!("{start:?} is not one for bind mounts")))
-        }
-        None => Ok(()),
+    mounts::options(field, mount)
+}
+
+/// OCI wants both or none (runtime-spec, config.md, "Mounts").
+fn id_mappings(field: &str, mount: &Mount) -> Result<(), Error> {
+    if mount.uid_mappings.is_empty() == mount.gid_mappings.is_empty() {
+        return Ok(());
     }
+    let missing = if mount.uid_mappings.is_empty() { "uidMappings" } else { "gidMappings" };
+    Err(Error::bad(format!("{field}.{missing}"), "is empty; both kinds of mappings are needed, or none"))
 }
 
 fn security(context: &SecurityContext, sandbox: &SandboxConfig) -> Result<(), Error> {
     let field = |name: &str| format!("config.linux.security_context.{name}");
     if context.privileged && !sandbox.linux.security_context.privileged {
-        return Err(Error::bad(field("privileged"), "the sandbox is not privileged"));
+        return Err(Error::bad(
+            field("privileged"),
+            "the sandbox is not privileged; its own security context must say so, too",
+        ));
     }
     users(context)?;
     for (name, paths) in
@@ -121,6 +121,7 @@ fn security(context: &SecurityContext, sandbox: &SandboxConfig) -> Result<(), Er
         }
     }
     validate::seccomp(&field("seccomp"), context.seccomp.as_ref())?;
+    selinux::check_options(&field("selinux_options"), context.selinux_options.as_ref())?;
     validate::apparmor(&field("apparmor"), context.apparmor.as_ref())?;
     namespaces(context, sandbox)
 }
@@ -154,6 +155,7 @@ fn namespaces(context: &SecurityContext, sandbox: &SandboxConfig) -> Result<(), 
             return Err(Error::bad(format!("{field}.{name}"), "is NODE, but the sandbox's is not"));
         }
     }
+    user_namespace::check_same(field, own, pod)?;
     match (own.pid, own.target_id.is_empty()) {
         (NamespaceMode::Target, true) => {
             Err(Error::bad(format!("{field}.target_id"), "is empty, with pid TARGET"))

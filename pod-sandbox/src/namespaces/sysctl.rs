@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
-use super::Error;
+use linkspan_image::IdMap;
+
+use super::{Error, user};
 use crate::network::netlink;
 
 /// System V IPC, per IPC namespace (kernel, ipc/ipc_sysctl.c).
@@ -69,8 +72,19 @@ pub async fn apply_interface_sysctls(netns: &Path, sysctls: &BTreeMap<String, St
 }
 
 /// Writes the sysctls that need no interface, in the calling thread's namespaces.
-pub(super) fn write_early(sysctls: &BTreeMap<String, String>) -> Result<(), Error> {
-    sysctls.iter().filter(|(name, _)| !is_late(name)).try_for_each(|(name, value)| write(name, value))
+///
+/// Those of an IPC namespace may be written by its owner alone, who is root of the pod's user namespace if it has one
+/// (kernel, ipc/ipc_sysctl.c, `ipc_permissions`, since 5.19).
+pub(super) fn write_early(sysctls: &BTreeMap<String, String>, user: Option<IdMap>) -> Result<(), Error> {
+    let early = sysctls.iter().filter(|(name, _)| !is_late(name));
+    early.into_iter().try_for_each(|(name, value)| match (write(name, value), user) {
+        (Err(Error::SysctlWrite { source, .. }), Some(user))
+            if source.kind() == io::ErrorKind::PermissionDenied =>
+        {
+            user::as_root_of(user, || write(name, value))?
+        }
+        (outcome, _) => outcome,
+    })
 }
 
 fn write(name: &str, value: &str) -> Result<(), Error> {

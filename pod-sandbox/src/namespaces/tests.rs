@@ -63,6 +63,42 @@ fn sysctls_of_the_host_are_refused_by_name() {
 }
 
 #[tokio::test]
+async fn a_user_namespace_owns_the_others_and_all_is_set_in_them() {
+    if !is_root() {
+        return;
+    }
+    let dir = TempDir::new().unwrap();
+    let mut plan = plan(&dir);
+    plan.user = Some(IdMap { host_id: 300_000, length: 1_000 });
+    plan.hostname = Some("web-0".to_owned());
+    for (name, value) in [("net.ipv4.ip_unprivileged_port_start", "81"), ("kernel.msgmax", "12345")] {
+        plan.sysctls.insert(name.to_owned(), value.to_owned());
+    }
+    let pinned = create(&plan).await.unwrap();
+    let enter = |command: &str| {
+        let mut nsenter = std::process::Command::new("nsenter");
+        let option =
+            |kind: &str, path: &Option<PathBuf>| format!("--{kind}={}", path.as_ref().unwrap().display());
+        nsenter.args([option("user", &pinned.user), option("net", &pinned.network)]);
+        nsenter.args([
+            option("ipc", &pinned.ipc),
+            option("uts", &pinned.uts),
+            "sh".to_owned(),
+            "-c".to_owned(),
+        ]);
+        let output = nsenter.arg(command).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let told = enter("id -u; uname -n; cat /proc/sys/kernel/msgmax; tr -s ' ' </proc/self/uid_map");
+    assert_eq!(told, "0\nweb-0\n12345\n 0 300000 1000\n");
+    // Root in there owns the network: it may do what only its administrator may.
+    enter("echo 82 >/proc/sys/net/ipv4/ip_unprivileged_port_start");
+    unpin(&plan.dir).await.unwrap();
+    assert!(!plan.dir.exists());
+}
+
+#[tokio::test]
 async fn namespaces_are_pinned_with_everything_set() {
     if !is_root() {
         return;

@@ -63,6 +63,17 @@ async fn container(inner: &Arc<Inner>, facts: &ContainerFacts, fate: &ContainerF
             };
             inner.table.update::<ContainerRecord>(&record.id, change).await.map(drop)
         }
+        ContainerFate::CutOff => {
+            end_unfinished(inner, record).await?;
+            let now = Timestamp::now();
+            let message = "the daemon ended while it was being restored";
+            let change = move |record: &ContainerRecord| {
+                let state = record.state.exited(now, EXIT_CODE_LOST, false, message)?;
+                Some(ContainerRecord { state, ..record.clone() })
+            };
+            inner.table.update::<ContainerRecord>(&record.id, change).await?;
+            release_runtime(inner, record).await
+        }
         ContainerFate::Abandoned => exits::abandoned(inner, record).await,
         ContainerFate::CleanUp => release_runtime(inner, record).await,
         ContainerFate::Undo => {

@@ -22,8 +22,10 @@ pub(super) async fn run(inner: &Arc<Inner>) {
     for id in stray(&inner.layout.pods_dir(), &sandboxes) {
         note("pod directory", &id, pod(inner, &id).await);
     }
+    // With kind `oci` a sandbox is a container of its runtime.
+    let known: BTreeSet<&str> = containers.union(&sandboxes).copied().collect();
     for (name, handler) in &inner.handlers {
-        for id in stray(&inner.layout.runtime_root(name), &containers) {
+        for id in stray_of_runtime(&inner.layout.runtime_root(name), &known) {
             let deleted = handler.runtime.delete(&id, true).await;
             note("runtime's container", &id, deleted.map_err(Error::from));
         }
@@ -51,6 +53,14 @@ fn stray(dir: &Path, owned: &BTreeSet<&str>) -> Vec<String> {
     let names = fs::read_dir(dir).into_iter().flatten().flatten();
     let names = names.map(|entry| entry.file_name().to_string_lossy().into_owned());
     names.filter(|name| is_id(name) && !owned.contains(name.as_str())).collect()
+}
+
+/// gVisor's files bear more than the ID in their names.
+fn stray_of_runtime(dir: &Path, owned: &BTreeSet<&str>) -> BTreeSet<String> {
+    let names = fs::read_dir(dir).into_iter().flatten().flatten();
+    let names = names.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let ids = names.map(|name| name.split('_').next().unwrap_or_default().to_owned());
+    ids.filter(|id| is_id(id) && !owned.contains(id.as_str())).collect()
 }
 
 async fn pod(inner: &Inner, id: &str) -> Result<(), Error> {

@@ -41,7 +41,8 @@ pub(super) struct ContainerFacts {
     pub(super) has_monitor: bool,
     /// Written by its monitor.
     pub(super) exit: Option<Exit>,
-    /// Of one recorded as created: whether the runtime says that it was started after all.
+    /// Of one recorded as created: whether the runtime says that it was started after all; of one that awaits its
+    /// restore, whether the runtime was called for it.
     pub(super) was_started: bool,
 }
 
@@ -91,8 +92,12 @@ async fn connect(pod_dir: &Path) -> Option<Monitor> {
 }
 
 async fn was_started(inner: &Inner, record: &ContainerRecord) -> bool {
-    let State::Created { process } = &record.state else { return false };
     let Ok(handler) = inner.handler(&record.handler) else { return false };
+    let process = match &record.state {
+        State::Created { process } => process,
+        State::AwaitsRestore => return handler.runtime.keeps(record.id.as_str()),
+        _ => return false,
+    };
     process.is_alive()
         && handler.runtime.state(record.id.as_str()).await.is_ok_and(|state| state.status == Status::Running)
 }

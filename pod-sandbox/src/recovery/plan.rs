@@ -27,6 +27,8 @@ pub(super) enum ContainerFate {
     Exited(Exit),
     /// The machine was started anew under it.
     Rebooted,
+    /// It was being restored, or was, but the daemon did not come to note it.
+    CutOff,
     /// Nobody will tell how it ends: it is killed.
     Abandoned,
     /// Ended long ago; what it held may still be there.
@@ -67,6 +69,8 @@ fn of_container(facts: &ContainerFacts) -> ContainerFate {
         (container::State::Exited(_), _) => ContainerFate::CleanUp,
         _ if !facts.same_boot => ContainerFate::Rebooted,
         (_, Some(exit)) => ContainerFate::Exited(exit),
+        (container::State::AwaitsRestore, None) if facts.was_started => ContainerFate::CutOff,
+        (container::State::AwaitsRestore, None) => ContainerFate::Keep,
         (container::State::Unknown { .. }, None) => ContainerFate::Abandoned,
         (_, None) if !facts.has_monitor => ContainerFate::Abandoned,
         (container::State::Created { .. }, None) if facts.was_started => ContainerFate::Started,

@@ -1,5 +1,6 @@
 //! All that is known of a sandbox, as it is on disk and in memory.
 
+use linkspan_config::SandboxKind;
 use linkspan_runtime_oci::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -18,8 +19,14 @@ pub(crate) struct SandboxRecord {
     pub(crate) runtime_handler: String,
     /// The one that it runs with, whatever the default is later.
     pub(crate) handler: String,
+    /// How the handler made it, whatever the handler does later.
+    #[serde(default)]
+    pub(crate) kind: SandboxKind,
     pub(crate) created_at: Timestamp,
     pub(crate) cgroup: PodCgroup,
+    /// The pod's own, with its categories; `None` where there is no SELinux.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) selinux_level: Option<String>,
     /// What is pinned once `state` is `Ready`.
     pub(crate) namespaces: Pinned,
     /// `None` with host network.
@@ -73,8 +80,10 @@ impl SandboxRecord {
             config: SandboxConfig::default(),
             runtime_handler: String::new(),
             handler: "crun".to_owned(),
+            kind: SandboxKind::Native,
             created_at: Timestamp(1),
             cgroup: PodCgroup::default(),
+            selinux_level: None,
             namespaces: Pinned::default(),
             attachment: None,
             network: None,

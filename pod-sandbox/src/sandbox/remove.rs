@@ -8,6 +8,7 @@ use super::stop;
 use crate::container::remove as container;
 use crate::error::Error;
 use crate::model::SandboxId;
+use crate::plugins::{self, What};
 use crate::pods::{Inner, Pods};
 use crate::table::blocking;
 use crate::{find, mounts};
@@ -44,6 +45,7 @@ async fn locked(inner: &Arc<Inner>, id: &SandboxId) -> Result<(), Error> {
     remnants(inner, record).await?;
     inner.table.remove::<SandboxRecord>(id).await?;
     tracing::info!(sandbox_id = %id, "sandbox removed");
+    plugins::happened(inner, record, What::RemovePodSandbox).await;
     Ok(())
 }
 

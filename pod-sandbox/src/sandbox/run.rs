@@ -4,9 +4,11 @@
 //! record ─ directories ─ cgroup ─ namespaces ─ shm, files ─┬─ network ────────┬─▶ Ready
 //!                                                          └─ monitor ─ pause ┘
 //! ```
+//! With a handler of kind `oci` a container of the runtime takes the place of pause: `first_container`.
 
 mod apply;
 mod facts;
+pub(super) mod first_container;
 mod plan;
 
 use std::sync::Arc;
@@ -58,10 +60,9 @@ impl Pods {
 /// The handler's own name; the empty one is the default.
 fn handler<'a>(inner: &'a Inner, requested: &'a str) -> Result<&'a str, Error> {
     let name = if requested.is_empty() { &inner.settings.default_handler } else { requested };
-    match inner.handlers.get(name).map(|handler| handler.sandbox) {
-        Some(SandboxKind::Native) => Ok(name),
-        Some(SandboxKind::Oci) => Err(Error::Unimplemented("handlers with sandbox = \"oci\"")),
-        None => {
+    match inner.handlers.contains_key(name) {
+        true => Ok(name),
+        false => {
             let start: String = name.chars().take(64).collect();
             let known: Vec<&str> = inner.handlers.keys().map(String::as_str).collect();
             let reason = format!("no handler {start:?} is configured, only {}", known.join(", "));
@@ -76,11 +77,20 @@ async fn run(
     runtime_handler: String,
     handler: String,
 ) -> Result<SandboxId, Error> {
-    let facts = facts::read(&inner, runtime_handler, handler)?;
+    // What the runtime can do; and that it is there at all, before anything is made for it.
+    inner.handler(&handler)?.runtime.features().await?;
+    let facts = facts::read(&inner, &config, runtime_handler, handler).await?;
     let plan = plan::decide(config, &facts)?;
+    let first_container = match plan.record.kind {
+        SandboxKind::Native => None,
+        SandboxKind::Oci => {
+            let facts = first_container::read(&inner, &plan.record.handler, &plan.record.config).await?;
+            Some(first_container::decide(&plan, &facts)?)
+        }
+    };
     let id = plan.record.id.clone();
     let mut undo = Undo::default();
-    match apply::run(&inner, plan, &mut undo).await {
+    match apply::run(&inner, plan, first_container, &mut undo).await {
         Ok(()) => {
             undo.disarm();
             tracing::info!(sandbox_id = %id, "sandbox ready");

@@ -15,7 +15,7 @@ use crate::model::SandboxState;
 pub(crate) enum State {
     /// The request was accepted; a crash now is undone by recovery. Never visible.
     Creating,
-    /// Network, namespaces, cgroup and pause are there.
+    /// Network, namespaces, cgroup and pause are there; with kind `oci`, the container in pause's place.
     Ready { pause: Process },
     /// No container may be created any more. All that it held is still to be let go of by StopPodSandbox.
     NotReady { since: Timestamp },

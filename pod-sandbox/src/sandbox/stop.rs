@@ -6,11 +6,13 @@ use std::time::Duration;
 use linkspan_runtime_oci::Timestamp;
 
 use super::record::SandboxRecord;
+use super::run::first_container;
 use super::state::{Request, Verdict, admit};
 use crate::container::stop;
 use crate::error::Error;
 use crate::exits;
 use crate::model::SandboxId;
+use crate::plugins::{self, What};
 use crate::pods::{Inner, Pods};
 use crate::table::blocking;
 use crate::{find, mounts, namespaces};
@@ -51,6 +53,8 @@ pub(super) async fn locked(inner: &Arc<Inner>, id: &SandboxId) -> Result<(), Err
     // From here on no container is created or started in it.
     exits::not_ready(inner, id).await?;
     containers(inner, id).await?;
+    // Its network is still there: plugins may have put something into it.
+    plugins::happened(inner, record, What::StopPodSandbox).await;
     release(inner, record).await?;
     let change = |record: &SandboxRecord| {
         let state = record.state.stopped(Timestamp::now())?;
@@ -85,6 +89,10 @@ pub(crate) async fn release(inner: &Arc<Inner>, record: &SandboxRecord) -> Resul
     if let Some(attachment) = &record.attachment {
         inner.network.detach(attachment).await?;
     }
+    // A runtime with a kernel of its own ends it in good order, as long as it is there.
+    if let Err(error) = first_container::delete(inner, record).await {
+        tracing::debug!(sandbox_id = %record.id, %error, "the runtime's sandbox is killed first");
+    }
     match inner.take_monitor(&record.id) {
         Some(monitor) => monitor.shutdown().await?,
         None => match record.state.pause() {
@@ -92,6 +100,7 @@ pub(crate) async fn release(inner: &Arc<Inner>, record: &SandboxRecord) -> Resul
             None => inner.cgroups.kill_all(&record.cgroup.pause).await?,
         },
     }
+    first_container::delete(inner, record).await?;
     namespaces::unpin(&inner.layout.namespaces_dir(&record.id)).await?;
     let shm = inner.layout.shm(&record.id);
     blocking("unmounting shm", move || mounts::unmount_all_at(&shm)).await

@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use linkspan_runtime_oci::Resources;
+use linkspan_runtime_oci::{Resources, spec};
 
 use super::record::SandboxRecord;
 use super::state::{Request, Verdict, admit};
 use crate::error::{Error, Refusal};
 use crate::model::SandboxId;
+use crate::plugins::{self, What};
 use crate::pods::{Inner, Pods};
-use crate::resources::merge;
+use crate::resources::{merge, of_pod};
 use crate::table::blocking;
 use crate::{find, validate};
 
@@ -64,8 +65,15 @@ async fn locked(inner: &Arc<Inner>, id: &SandboxId, wanted: SandboxResources) ->
     }
     let merged = merged(record, wanted);
     check(&merged)?;
-    if let (Some(limits), true) = (&merged.resources, record.config.linux.cgroup_parent.is_empty()) {
-        limit(inner, record.cgroup.parent.clone(), limits.clone()).await?;
+    let limits = of_pod(merged.resources.as_ref(), merged.overhead.as_ref())
+        .filter(|_| record.config.linux.cgroup_parent.is_empty());
+    if let Some(limits) = &limits {
+        spec::check_support("resources", limits, inner.cgroups.support(), inner.cgroups.mode())?;
+    }
+    let SandboxResources { overhead, resources } = merged.clone();
+    plugins::pod_is_asked(inner, record, What::UpdatePodSandbox { overhead, resources }).await?;
+    if let Some(limits) = limits {
+        limit(inner, record.cgroup.parent.clone(), limits).await?;
     }
     let change = move |record: &SandboxRecord| {
         let mut changed = record.clone();
@@ -73,8 +81,11 @@ async fn locked(inner: &Arc<Inner>, id: &SandboxId, wanted: SandboxResources) ->
         changed.config.linux.resources = merged.resources;
         Some(changed)
     };
-    inner.table.update::<SandboxRecord>(id, change).await?;
+    let updated = inner.table.update::<SandboxRecord>(id, change).await?;
     tracing::info!(sandbox_id = %id, "sandbox resources updated");
+    if let Some(record) = updated {
+        plugins::happened(inner, &record, What::PostUpdatePodSandbox).await;
+    }
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::model::{NamespaceMode, SandboxConfig};
-use crate::validate;
+use crate::{selinux, validate};
 
 /// The kernel's limit, `__NEW_UTS_LEN`.
 const LONGEST_HOSTNAME: usize = 64;
@@ -67,6 +67,8 @@ fn linux(config: &SandboxConfig) -> Result<(), Error> {
     }
     validate::seccomp("config.linux.security_context.seccomp", context.seccomp.as_ref())?;
     validate::apparmor("config.linux.security_context.apparmor", context.apparmor.as_ref())?;
+    let labels = "config.linux.security_context.selinux_options";
+    selinux::check_options(labels, context.selinux_options.as_ref())?;
     validate::ids("config.linux.security_context.supplemental_groups", &context.supplemental_groups)?;
     let ids = [("run_as_user", context.run_as_user), ("run_as_group", context.run_as_group)];
     for (name, value) in ids {

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use linkspan_config::{
     Cgroup, CgroupDriver, Config, Container, Grpc, Handler, Image, Log, LogFormat, Metrics, Network, Runtime,
-    SandboxKind,
 };
 use linkspan_image::Images;
 use linkspan_pod_sandbox::model::{
@@ -223,7 +222,8 @@ fn entries(dir: &Path) -> Vec<String> {
 async fn open(config: &Arc<Config>) -> (Pods, Images, network::Network) {
     let images = Images::open(&config.image, &config.root_dir.join("images"), &config.run_dir).await.unwrap();
     let network = network::Network::open(&config.network).await.unwrap();
-    let parts = Parts { config: Arc::clone(config), images: images.clone(), network: network.clone() };
+    let parts =
+        Parts { config: Arc::clone(config), images: images.clone(), network: network.clone(), plugins: None };
     (Pods::open(parts).await.unwrap(), images, network)
 }
 
@@ -248,6 +248,9 @@ fn config(dir: &Path, runtime: PathBuf, monitor: PathBuf) -> Config {
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     let unique = format!("{}-{number}", std::process::id());
     let name = runtime.file_name().unwrap().to_string_lossy().into_owned();
+    let place = linkspan_config::Place::below(dir);
+    let sources = linkspan_config::Sources { place, ..linkspan_config::Sources::default() };
+    let defaults = linkspan_config::load(&sources).unwrap().config;
     Config {
         root_dir: dir.join("root"),
         run_dir: dir.join("run"),
@@ -264,9 +267,10 @@ fn config(dir: &Path, runtime: PathBuf, monitor: PathBuf) -> Config {
         cgroup: Cgroup { driver: CgroupDriver::Cgroupfs, name: format!("linkspan-e2e-{unique}") },
         runtime: Runtime {
             default: name.clone(),
-            handlers: BTreeMap::from([(name, Handler { path: runtime, sandbox: SandboxKind::Native })]),
+            handlers: BTreeMap::from([(name, Handler::new(runtime))]),
             monitor: Some(monitor),
             timeout: PATIENCE,
+            ..defaults.runtime
         },
         network: Network {
             conf_dir: dir.join("cni"),
@@ -292,11 +296,21 @@ fn config(dir: &Path, runtime: PathBuf, monitor: PathBuf) -> Config {
         container: Container {
             default_capabilities: CAPABILITIES.map(str::to_owned).to_vec(),
             default_sysctls: BTreeMap::new(),
-            seccomp_profile: None,
-            max_log_line_bytes: 16 << 10,
             max_exec_sync_bytes: 16 << 20,
+            ..defaults.container
         },
         metrics: Metrics { listen: None },
+        nri: linkspan_config::Nri {
+            enable: false,
+            socket: dir.join("nri.sock"),
+            disable_connections: true,
+            plugin_dir: dir.join("nri"),
+            plugin_config_dir: dir.join("nri"),
+            plugin_registration_timeout: PATIENCE,
+            plugin_request_timeout: PATIENCE,
+            required_plugins: Vec::new(),
+            tolerate_missing_plugins_annotation: String::new(),
+        },
         log: Log { level: "info".to_owned(), format: LogFormat::Text },
     }
 }

@@ -3,6 +3,7 @@
 //! Owns:
 //! - the frames, calls and events of the monitor's socket, their version and their bounds ([`protocol`]);
 //! - the exit record, which the monitor writes and the daemon reads, alive or not;
+//! - pause, the program: the monitor runs it, the daemon lays it into a sandbox whose process a runtime makes;
 //! - how a process is named so that a reused PID is never taken for it.
 //!
 //! Must never know:
@@ -10,3 +11,6 @@
 //! - tokio: the monitor is one thread with one epoll loop.
 
 pub mod protocol;
+
+/// The program that holds a pod's namespaces: static, for this machine.
+pub static PAUSE_PROGRAM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/pause"));

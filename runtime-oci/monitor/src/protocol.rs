@@ -8,6 +8,7 @@
 mod exit_record;
 mod message;
 mod process;
+mod rfc3339;
 mod socket;
 mod text;
 
@@ -17,6 +18,7 @@ pub use message::{
     HelloAnswer, HelloCall, Outcome, PauseCall, Reply, Request, RequestId,
 };
 pub use process::{PidFd, Process, ProcessStat};
+pub use rfc3339::Rfc3339;
 pub use socket::{Frame, INLINE_LIMIT_BYTES, PAYLOAD_LIMIT_BYTES, connect, listen, pair, receive, send};
 pub use text::Text;
 

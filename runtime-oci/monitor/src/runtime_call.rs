@@ -213,11 +213,13 @@ pub(crate) struct Killing {
     until: Instant,
     pause: Duration,
     pub(crate) next: Instant,
+    /// What a runtime left was looked for when that was reaped already.
+    is_complete: bool,
 }
 
 impl Killing {
     pub(crate) fn new(tree: Tree, now: Instant) -> Self {
-        Self { tree, until: now + KILL_LIMIT, pause: KILL_PAUSE, next: now }
+        Self { tree, until: now + KILL_LIMIT, pause: KILL_PAUSE, next: now, is_complete: false }
     }
 
     /// One pass; whether all of it is dead.
@@ -227,13 +229,17 @@ impl Killing {
         self.tree.kill() == 0
     }
 
-    /// One pass over what a runtime left, itself included. Its PID file is looked at again each time: between our
-    /// first look and its death it may have written it, and parted with the process that it names.
+    /// One pass over what a runtime left, itself included. Its PID file is looked at again until the runtime is reaped:
+    /// between our first look and its death it may have written it, and parted with the process that it names. Not
+    /// later: that process is an orphan then, is reaped when it has died, and its PID may be anybody's.
     pub(crate) fn pass_after(&mut self, call: &RuntimeCall, now: Instant) -> bool {
-        if let Ok((process, _)) = call.made() {
+        if !self.is_complete
+            && let Ok((process, _)) = call.made()
+        {
             self.tree.add(process);
         }
-        self.pass(now) && call.pid().is_none()
+        self.is_complete = call.pid().is_none();
+        self.pass(now) && self.is_complete
     }
 
     pub(crate) fn has_given_up(&self, now: Instant) -> bool {
@@ -248,3 +254,6 @@ pub(crate) fn failure(kind: FailureKind, message: String) -> Failure {
 fn or_null(fd: Option<OwnedFd>) -> Stdio {
     fd.map_or_else(Stdio::null, Stdio::from)
 }
+
+#[cfg(test)]
+mod tests;

@@ -130,9 +130,12 @@ pub(crate) struct PausePlan<'a> {
     /// `cgroup.procs` files, open for writing.
     pub(crate) cgroups: &'a [OwnedFd],
     pub(crate) namespaces: &'a [OwnedFd],
+    /// A user namespace, entered last: it has no rights outside.
+    pub(crate) user: Option<BorrowedFd<'a>>,
     pub(crate) oom_score_adj: Option<&'a str>,
     pub(crate) new_pid: bool,
-    /// The writing end of a close-on-exec pipe: gets a [`PauseFailure`] or, at exec, its end.
+    /// The writing end of a close-on-exec pipe: gets a report of a failure or, at exec, its end. Before that, the PID of
+    /// a second child that takes the first one's place.
     pub(crate) failed: BorrowedFd<'a>,
     pub(crate) null: BorrowedFd<'a>,
 }
@@ -141,22 +144,26 @@ pub(crate) struct PausePlan<'a> {
 #[derive(Clone, Copy, Debug)]
 #[repr(u8)]
 pub(crate) enum PauseStage {
+    /// No failure: the number is the PID of who goes on.
+    Replaced = 0,
     Cgroup = 1,
     Namespace,
+    UserNamespace,
     OomScoreAdj,
     Stdio,
     Exec,
 }
 
 /// What the child writes: stage, index within the stage, error number.
-pub(crate) const PAUSE_FAILURE_BYTES: usize = 6;
+pub(crate) const PAUSE_REPORT_BYTES: usize = 6;
 
-/// Starts pause; returns its PID. Whether it got as far as exec is told by the pipe.
+/// Starts pause; returns its PID. Whether it got as far as exec, and under which PID, is told by the pipe.
 pub(crate) fn spawn_pause(plan: &PausePlan<'_>) -> io::Result<i32> {
     // SAFETY: without CLONE_VM this is a fork; we have one thread, and the child makes system calls only.
     unsafe {
         let mut args: libc::clone_args = std::mem::zeroed();
-        args.flags = if plan.new_pid { libc::CLONE_NEWPID as u64 } else { 0 };
+        // One that belongs to a user namespace is made in there.
+        args.flags = if plan.new_pid && plan.user.is_none() { libc::CLONE_NEWPID as u64 } else { 0 };
         args.exit_signal = libc::SIGCHLD as u64;
         let pid = libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<libc::clone_args>());
         match pid {
@@ -168,15 +175,8 @@ pub(crate) fn spawn_pause(plan: &PausePlan<'_>) -> io::Result<i32> {
 }
 
 fn become_pause(plan: &PausePlan<'_>) -> ! {
-    let fail = |stage: PauseStage, index: usize, number: i32| -> ! {
-        let number = number.to_ne_bytes();
-        let report = [stage as u8, index as u8, number[0], number[1], number[2], number[3]];
-        // SAFETY: the report is as long as it says; _exit runs nothing of the parent's.
-        unsafe {
-            libc::write(plan.failed.as_raw_fd(), report.as_ptr().cast(), report.len());
-            libc::_exit(127);
-        }
-    };
+    let fail =
+        |stage: PauseStage, index: usize, number: i32| -> ! { report_and_exit(plan, stage, index, number) };
     // SAFETY: system calls only, on descriptors that are open and strings that end with a NUL.
     unsafe {
         for (index, procs) in plan.cgroups.iter().enumerate() {
@@ -194,6 +194,9 @@ fn become_pause(plan: &PausePlan<'_>) -> ! {
             if number != 0 {
                 fail(PauseStage::OomScoreAdj, 0, number);
             }
+        }
+        if let Some(user) = plan.user {
+            become_root_of(user, plan);
         }
         libc::setsid();
         // Those that it waits for stay blocked: one that comes before its first instruction must not be lost.
@@ -215,6 +218,44 @@ fn become_pause(plan: &PausePlan<'_>) -> ! {
             libc::AT_EMPTY_PATH,
         );
         fail(PauseStage::Exec, 0, errno())
+    }
+}
+
+fn report_and_exit(plan: &PausePlan<'_>, stage: PauseStage, index: usize, number: i32) -> ! {
+    let number = number.to_ne_bytes();
+    let report = [stage as u8, index as u8, number[0], number[1], number[2], number[3]];
+    // SAFETY: the report is as long as it says; _exit runs nothing of the parent's.
+    unsafe {
+        libc::write(plan.failed.as_raw_fd(), report.as_ptr().cast(), report.len());
+        libc::_exit(127);
+    }
+}
+
+/// Enters a user namespace as its root. With a new PID namespace it is a second child that returns: a process cannot
+/// change its own, and only one that its user namespace owns lets containers mount a `/proc` of it.
+fn become_root_of(user: BorrowedFd<'_>, plan: &PausePlan<'_>) {
+    let fail = |number: i32| -> ! { report_and_exit(plan, PauseStage::UserNamespace, 0, number) };
+    // SAFETY: plain system calls; without CLONE_VM the second one is a fork of a process with one thread. By raw calls,
+    // for the C library's tell threads of their parent's.
+    unsafe {
+        if libc::setns(user.as_raw_fd(), libc::CLONE_NEWUSER) < 0
+            || libc::syscall(libc::SYS_setgroups, 0_usize, std::ptr::null::<libc::gid_t>()) < 0
+            || libc::syscall(libc::SYS_setresgid, 0_u32, 0_u32, 0_u32) < 0
+            || libc::syscall(libc::SYS_setresuid, 0_u32, 0_u32, 0_u32) < 0
+        {
+            fail(errno());
+        }
+        if !plan.new_pid {
+            return;
+        }
+        let mut args: libc::clone_args = std::mem::zeroed();
+        // The monitor's child, with the first one's signal at its end.
+        args.flags = (libc::CLONE_NEWPID | libc::CLONE_PARENT) as u64;
+        match libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<libc::clone_args>()) {
+            -1 => fail(errno()),
+            0 => {}
+            pid => report_and_exit(plan, PauseStage::Replaced, 0, pid as i32),
+        }
     }
 }
 

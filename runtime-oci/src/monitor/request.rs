@@ -30,7 +30,8 @@ pub struct MonitorSpec {
 /// A pause to start.
 #[derive(Clone, Debug, Default)]
 pub struct PauseSpec {
-    /// Namespaces to join, as files.
+    /// Namespaces to join, as files. In the user namespace it is root, and a new PID namespace is owned by it.
+    pub user: Option<PathBuf>,
     pub network: Option<PathBuf>,
     pub ipc: Option<PathBuf>,
     pub uts: Option<PathBuf>,
@@ -45,7 +46,7 @@ pub struct PauseSpec {
 #[derive(Clone, Debug, Default)]
 pub struct CreateRequest {
     pub container_id: String,
-    /// From [`crate::Runtime::create_command`].
+    /// From [`crate::Runtime::create_command`], or [`crate::Runtime::restore_command`]: then it runs at once.
     pub command: Vec<OsString>,
     /// The runtime's working directory.
     pub bundle: PathBuf,
@@ -58,11 +59,13 @@ pub struct CreateRequest {
     pub tty: bool,
     pub stdin: bool,
     pub stdin_once: bool,
-    /// With `tty`, as in `command`. Runtimes connect to it by this very name, which must fit 107 bytes: a name
-    /// relative to the bundle always does.
+    /// With `tty`, as in `command`: a [`crate::ConsoleSocket`]'s.
     pub console_socket: Option<PathBuf>,
     /// For the runtime; then it is killed with all that it left.
     pub deadline: Duration,
+    /// The user and group of ours that pipes of its streams are given to: root of the pod's user namespace, so that the
+    /// runtime can pass them on to the container's user. None: they stay root's.
+    pub stdio_owner: Option<u32>,
     /// Files that count OOM kills: `…/memory.oom_control` (v1) or `…/memory.events` (v2) of the container's group,
     /// which need not exist yet.
     pub oom_files: Vec<PathBuf>,
@@ -83,6 +86,8 @@ pub struct ExecRequest {
     pub tty: bool,
     /// As in [`CreateRequest`].
     pub console_socket: Option<PathBuf>,
+    /// As in [`CreateRequest`], of the pipes in [`ExecStdio`].
+    pub stdio_owner: Option<u32>,
     /// Then its whole process tree is killed.
     pub timeout: Option<Duration>,
     /// If our connection to the monitor goes, the process is hung up and then killed with its tree: somebody at a
@@ -117,6 +122,7 @@ pub(super) type Taker = Option<oneshot::Sender<Terminal>>;
 impl From<PauseSpec> for PauseCall {
     fn from(spec: PauseSpec) -> Self {
         Self {
+            user: spec.user.map(Text::from),
             network: spec.network.map(Text::from),
             ipc: spec.ipc.map(Text::from),
             uts: spec.uts.map(Text::from),
@@ -140,6 +146,7 @@ impl From<CreateRequest> for CreateCall {
             stdin: request.stdin,
             stdin_once: request.stdin_once,
             console_socket: request.console_socket.map(Text::from),
+            stdio_owner: request.stdio_owner,
             deadline_ms: milliseconds(request.deadline),
             oom_files: texts(request.oom_files),
         }
@@ -190,7 +197,7 @@ pub(super) struct Context {
 }
 
 pub(super) fn context(command: &[OsString], verb: &'static str, id: &str, deadline: Duration) -> Context {
-    let runtime = command.first().map(PathBuf::from).unwrap_or_default();
+    let runtime = crate::runtime::program(command).map(PathBuf::from).unwrap_or_default();
     Context { runtime, verb, id: id.to_owned(), deadline }
 }
 

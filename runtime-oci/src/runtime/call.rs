@@ -17,7 +17,7 @@ const MAX_OUTPUT_BYTES: u64 = 1 << 20;
 const DRAIN: Duration = Duration::from_millis(200);
 /// Where runtimes look for helpers such as `newuidmap`; the daemon's own environment is not passed on, since runc acts
 /// on `NOTIFY_SOCKET` and `LISTEN_FDS`.
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub(super) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 pub(super) struct Outcome {
     pub(super) success: bool,

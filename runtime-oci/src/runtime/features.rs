@@ -1,5 +1,6 @@
 //! What a runtime's binary can do (runtime-spec, `features.md`).
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -16,6 +17,9 @@ const NEWEST: (u64, u64, u64) = (1, 3, 0);
 /// What every runtime of the last years takes; crun 1.8, which has no `features`, refuses anything above 1.1.0.
 const WITHOUT_FEATURES: &str = "1.0.2";
 
+/// The annotation by which runc says it, and crun too.
+const CHECKPOINT: &str = "org.opencontainers.runc.checkpoint.enabled";
+
 /// What a runtime's binary can do. A runtime without the `features` command can do nothing but the common.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Features {
@@ -30,6 +34,8 @@ pub struct Features {
     pub seccomp: bool,
     pub apparmor: bool,
     pub selinux: bool,
+    /// It was built to checkpoint and restore containers by CRIU; whether the host has CRIU is another question.
+    pub checkpoint: bool,
 }
 
 impl Features {
@@ -57,6 +63,7 @@ impl Default for Features {
             seccomp: true,
             apparmor: false,
             selinux: false,
+            checkpoint: false,
         }
     }
 }
@@ -94,6 +101,7 @@ struct Answer {
     oci_version_max: String,
     mount_options: Option<Vec<String>>,
     linux: Option<Linux>,
+    annotations: Option<BTreeMap<String, String>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -128,16 +136,20 @@ fn parse(json: &[u8]) -> Features {
         mount_options: answer.mount_options.unwrap_or_default(),
         namespaces: linux.namespaces.unwrap_or_default(),
         idmapped_mounts: on(linux.mount_extensions.and_then(|extensions| extensions.idmap)),
-        seccomp: on(linux.seccomp),
+        // What it does not say, it may have (runtime-spec, features.md); youki 0.7 says nothing about it.
+        seccomp: linux.seccomp.and_then(|switch| switch.enabled).unwrap_or(true),
         apparmor: on(linux.apparmor),
         selinux: on(linux.selinux),
+        checkpoint: answer
+            .annotations
+            .is_some_and(|said| said.get(CHECKPOINT).is_some_and(|value| value == "true")),
     }
 }
 
-/// Without a suffix: runc 1.1 says `1.0.2-dev`, and other runtimes would not take that from us.
+/// Without a suffix: runc 1.1 says `1.0.2-dev`, crun 1.21 `1.1.0+dev`, and other runtimes would not take that from us.
 fn version(max: &str) -> String {
     let numbers: Option<Vec<u64>> =
-        max.split('-').next().unwrap_or_default().split('.').map(|part| part.parse().ok()).collect();
+        max.split(['-', '+']).next().unwrap_or_default().split('.').map(|part| part.parse().ok()).collect();
     match numbers.as_deref() {
         Some(&[major, minor, patch]) => {
             let (major, minor, patch) = (major, minor, patch).min(NEWEST);

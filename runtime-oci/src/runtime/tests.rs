@@ -3,7 +3,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use linkspan_config::{Handler, SandboxKind};
+use linkspan_config::Handler;
 use oci_spec::runtime::Spec;
 
 use crate::cgroup::{CgroupMode, Cgroups};
@@ -12,7 +12,7 @@ use crate::seccomp::{self, Facts};
 use crate::spec::{self, CapabilityInput, NamespaceInput, Namespaces, SpecInput};
 
 fn runtime(binary: &Path, state_root: PathBuf) -> Runtime {
-    Runtime::new("test", &Handler { path: binary.to_owned(), sandbox: SandboxKind::Native }, state_root)
+    Runtime::new("test", &Handler::new(binary), state_root)
 }
 
 /// A runtime that is a shell script.
@@ -50,6 +50,29 @@ async fn a_failure_is_told_in_the_runtimes_words() {
     let (_dir, runtime) = scripted("echo 'level=error msg=\"cannot start: no such binary\"' >&2; exit 1");
     let error = runtime.start("c1").await.unwrap_err();
     assert_eq!(error.to_string(), "test start c1: cannot start: no such binary");
+}
+
+/// As youki says it, for a reason of the kernel's that passes.
+const NOT_BEGUN: &str = "Error: failed to seal /proc/self/exe
+
+Caused by:
+    Device or resource busy (os error 16)";
+
+#[tokio::test]
+async fn a_runtime_that_did_not_begin_is_asked_again() {
+    let script =
+        format!("cat >>$0.heard; [ -e $0.again ] || {{ touch $0.again; echo '{NOT_BEGUN}' >&2; exit 1; }}");
+    let (dir, runtime) = scripted(&script);
+    runtime.run("update", "c1", &["c1"], Some(b"limits ".to_vec())).await.unwrap();
+    assert_eq!(fs::read_to_string(dir.path().join("runtime.heard")).unwrap(), "limits limits ");
+}
+
+#[tokio::test]
+async fn a_runtime_that_never_begins_is_told_of() {
+    let (dir, runtime) = scripted(&format!("echo x >>$0.calls; echo '{NOT_BEGUN}' >&2; exit 1"));
+    let error = runtime.kill("c1", 9).await.unwrap_err();
+    assert!(error.to_string().contains("failed to seal"), "{error}");
+    assert_eq!(fs::read_to_string(dir.path().join("runtime.calls")).unwrap(), "x\nx\nx\n");
 }
 
 #[tokio::test]

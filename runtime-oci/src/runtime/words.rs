@@ -33,6 +33,31 @@ pub(super) fn means_no_such_container(message: &str) -> bool {
         || message.contains("error opening file") && message.contains("/status`: no such file")
 }
 
+/// How often a runtime is asked that ends before it has begun.
+const TRIES: usize = 3;
+
+/// Asks a runtime, and again while it ends before it has begun.
+pub(crate) async fn until_begun<T, F: Future<Output = T>>(
+    mut ask: impl FnMut() -> F,
+    has_not_begun: impl Fn(&T) -> bool,
+) -> T {
+    let mut outcome = ask().await;
+    for _ in 1..TRIES {
+        if !has_not_begun(&outcome) {
+            break;
+        }
+        outcome = ask().await;
+    }
+    outcome
+}
+
+/// Whether the runtime ended before it looked at what it was asked, for a reason that passes. youki first copies itself
+/// into a memory file and seals that, which the kernel refuses (EBUSY) while it holds one of the copy's pages itself
+/// (DAMON does, when it pages out).
+pub(crate) fn means_not_begun(message: &str) -> bool {
+    message.contains("failed to seal /proc/self/exe")
+}
+
 fn errors(text: &str) -> String {
     let mut lines: Vec<(bool, String)> = text.lines().filter_map(parse).collect();
     if lines.iter().any(|(is_error, _)| *is_error) {

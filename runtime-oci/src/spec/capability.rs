@@ -46,19 +46,28 @@ fn sets(request: &CapabilityInput, privileged: bool) -> Result<LinuxCapabilities
     Ok(sets)
 }
 
-/// Capabilities that were asked for by name and that the daemon does not have.
+/// Configured capabilities that the daemon does not have.
 pub(super) fn warnings(input: &SpecInput) -> Vec<String> {
-    let request = &input.capabilities;
-    let bounding = known(&request.bounding);
-    let missing: BTreeSet<String> = (request.add.iter().chain(&request.add_ambient).chain(&request.defaults))
-        .filter(|name| !is_all(name))
-        .filter_map(|name| parse(name))
-        .filter(|capability| !bounding.contains(capability))
-        .map(|capability| format!("CAP_{capability}"))
-        .collect();
+    let missing = outside(input.capabilities.defaults.iter(), &input.capabilities.bounding);
     missing
         .iter()
         .map(|name| format!("capability {name} is outside the daemon's bounding set: left out"))
+        .collect()
+}
+
+/// Names (`CAP_…`, sorted) that were asked for and that nobody can give: the daemon does not have them. `ALL` means all
+/// that it has.
+#[must_use]
+pub fn lacking(request: &CapabilityInput) -> Vec<String> {
+    outside(request.add.iter().chain(&request.add_ambient), &request.bounding).into_iter().collect()
+}
+
+fn outside<'a>(names: impl Iterator<Item = &'a String>, bounding: &[String]) -> BTreeSet<String> {
+    let bounding = known(bounding);
+    let missing = names.filter(|name| !is_all(name)).filter_map(|name| parse(name));
+    missing
+        .filter(|capability| !bounding.contains(capability))
+        .map(|capability| format!("CAP_{capability}"))
         .collect()
 }
 

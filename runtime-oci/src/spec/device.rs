@@ -1,11 +1,11 @@
 //! Device nodes, and what the device cgroup lets the container do with them.
 
 use std::collections::HashSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{LinuxDevice, LinuxDeviceCgroup, LinuxDeviceType};
 
-use super::input::{DeviceInput, DeviceKind, SpecInput};
+use super::input::{DeviceInput, DeviceKind, NamespaceInput, SpecInput};
 use crate::error::Error;
 
 const ALL_ACCESS: &str = "rwm";
@@ -42,14 +42,22 @@ pub(super) fn nodes(input: &SpecInput) -> Result<Option<Vec<LinuxDevice>>, Error
                 format!("{:?} is not made of r, w, m", device.permissions),
             ));
         }
-        nodes.push(node(device));
+        if !is_mounted(input, device) {
+            nodes.push(node(device));
+        }
     }
     Ok((!nodes.is_empty()).then_some(nodes))
 }
 
+/// In a user namespace runtimes mount a device from the host's, and runc does so from the path that it has inside.
+pub(super) fn is_mounted(input: &SpecInput, device: &DeviceInput) -> bool {
+    let renamed = !device.host_path.as_os_str().is_empty() && device.host_path != Path::new(&device.path);
+    renamed && input.namespaces.user != NamespaceInput::Host
+}
+
 /// Deny everything, then allow: making nodes, the defaults, the listed ones. The order counts.
 pub(super) fn rules(input: &SpecInput) -> Vec<LinuxDeviceCgroup> {
-    if input.all_devices || input.privileged {
+    if input.all_devices {
         return vec![rule(true, None, (None, None), ALL_ACCESS)];
     }
     let mut rules = vec![rule(false, None, (None, None), ALL_ACCESS)];

@@ -1,7 +1,7 @@
 //! What a spec is made of: plain, checked data, gathered by the caller.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::LinuxSeccomp;
 use serde::{Deserialize, Serialize};
@@ -25,7 +25,7 @@ pub struct SpecInput {
     pub terminal: bool,
     pub user: ResolvedUser,
     pub capabilities: CapabilityInput,
-    /// CRI `privileged`: the whole bounding set, writable sysfs and cgroups, nothing masked, every device.
+    /// CRI `privileged`: the whole bounding set, writable sysfs and cgroups, nothing masked.
     pub privileged: bool,
     pub rlimits: Vec<Rlimit>,
     pub no_new_privileges: bool,
@@ -37,7 +37,7 @@ pub struct SpecInput {
     /// Absolute path of the mounted root file system.
     pub rootfs: PathBuf,
     pub readonly_rootfs: bool,
-    /// `rprivate`, `rslave` or `rshared`; when `None` the mounts decide.
+    /// `private`, `slave` or `shared`; when `None` the mounts decide.
     pub rootfs_propagation: Option<String>,
     pub namespaces: Namespaces,
     /// Only with a user namespace.
@@ -56,6 +56,8 @@ pub struct SpecInput {
     /// Absolute below each hierarchy's root, `/kubepods/pod1/<id>`.
     pub cgroups_path: String,
     pub cgroup: CgroupMode,
+    /// The container may make groups below its own.
+    pub cgroup_writable: bool,
     /// Absolute paths hidden from the container; ignored when privileged.
     pub masked_paths: Vec<String>,
     /// Absolute paths made read-only; ignored when privileged.
@@ -147,6 +149,19 @@ pub struct MountInput {
     pub propagation: Propagation,
     /// Further options, `noexec` and the like; they follow ours.
     pub options: Vec<String>,
+    /// None: those of the host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owners: Option<MountOwners>,
+}
+
+/// How the owners of mounted files are seen (runtime-spec, config.md, "Linux mount options").
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct MountOwners {
+    pub uid_mappings: Vec<IdMapping>,
+    pub gid_mappings: Vec<IdMapping>,
+    /// `idmap` or `ridmap`, if the runtime knows it.
+    pub option: Option<String>,
 }
 
 /// Character or block device.
@@ -163,6 +178,9 @@ pub enum DeviceKind {
 pub struct DeviceInput {
     /// Absolute, inside the container.
     pub path: String,
+    /// Where it is on the host. With a user namespace, which can make no nodes, it is mounted from there.
+    #[serde(skip_serializing_if = "path_is_empty")]
+    pub host_path: PathBuf,
     pub kind: DeviceKind,
     pub major: i64,
     pub minor: i64,
@@ -172,6 +190,10 @@ pub struct DeviceInput {
     pub gid: Option<u32>,
     /// Some of `r`, `w`, `m`; all of them if empty.
     pub permissions: String,
+}
+
+fn path_is_empty(path: &Path) -> bool {
+    path.as_os_str().is_empty()
 }
 
 /// CRI `LinuxContainerResources`. Zero and the empty string mean "not set".

@@ -5,11 +5,21 @@ use std::path::{Component, Path, PathBuf};
 
 use oci_spec::runtime::Mount;
 
-use super::input::{MountInput, NamespaceInput, Propagation, SpecInput};
+use super::input::{DeviceInput, MountInput, NamespaceInput, Propagation, SpecInput};
+use super::{device, namespace};
 use crate::error::Error;
 
 /// A bind over one of these brings its own children; our defaults below it would hide or change them.
 const SUBTREES: [&str; 3] = ["/dev", "/proc", "/sys"];
+
+fn device_mount(device: &DeviceInput) -> Mount {
+    mount(
+        &device.path,
+        "bind",
+        &device.host_path.to_string_lossy(),
+        &["bind", "rprivate", "nosuid", "noexec", "rw"],
+    )
+}
 
 /// All mounts, in the order in which the runtime makes them.
 pub(super) fn mounts(input: &SpecInput) -> Result<Vec<Mount>, Error> {
@@ -20,18 +30,20 @@ pub(super) fn mounts(input: &SpecInput) -> Result<Vec<Mount>, Error> {
     let mut mounts = defaults(input);
     mounts.retain(|mount| !is_taken(mount.destination(), &taken));
     mounts.extend(binds);
+    mounts.extend(input.devices.iter().filter(|node| device::is_mounted(input, node)).map(device_mount));
     // Stable: the caller's order stays among siblings, and defaults come before binds.
     mounts.sort_by_key(|mount| mount.destination().components().count());
     Ok(mounts)
 }
 
-/// The root file system must pass on what its mounts pass on.
+/// The root file system must pass on what its mounts pass on. runtime-spec, config-linux.md, "Rootfs Mount Propagation"
+/// has no other words; youki takes none.
 pub(super) fn rootfs_propagation(input: &SpecInput) -> Option<String> {
     let widest = input.mounts.iter().map(|mount| mount.propagation).max().unwrap_or_default();
     input.rootfs_propagation.clone().or(match widest {
         Propagation::Private => None,
-        Propagation::HostToContainer => Some("rslave".to_owned()),
-        Propagation::Bidirectional => Some("rshared".to_owned()),
+        Propagation::HostToContainer => Some("slave".to_owned()),
+        Propagation::Bidirectional => Some("shared".to_owned()),
     })
 }
 
@@ -57,7 +69,8 @@ fn defaults(input: &SpecInput) -> Vec<Mount> {
         mount("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", writable])
     });
     // The type `cgroup` stands for whatever the host has: runtimes mount v1's hierarchies or the v2 tree.
-    let cgroup = ["nosuid", "noexec", "nodev", "relatime", writable];
+    let cgroup_access = if input.cgroup_writable { "rw" } else { writable };
+    let cgroup = ["nosuid", "noexec", "nodev", "relatime", cgroup_access];
     mounts.push(mount("/sys/fs/cgroup", "cgroup", "cgroup", &cgroup));
     mounts
 }
@@ -82,12 +95,16 @@ fn bind(index: usize, input: &MountInput, spec: &SpecInput) -> Result<Mount, Err
     let mut options = vec!["rbind".to_owned(), propagation(input.propagation).to_owned()];
     options.push(access(index, input, spec)?.to_owned());
     options.extend(input.options.iter().cloned());
+    let owners = input.owners.clone().unwrap_or_default();
+    options.extend(owners.option);
     let mut mount = Mount::default();
     mount
         .set_destination(destination)
         .set_typ(Some("bind".to_owned()))
         .set_source(Some(input.host_path.clone()))
-        .set_options(Some(options));
+        .set_options(Some(options))
+        .set_uid_mappings(namespace::mappings(&owners.uid_mappings)?)
+        .set_gid_mappings(namespace::mappings(&owners.gid_mappings)?);
     Ok(mount)
 }
 

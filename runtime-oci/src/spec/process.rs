@@ -28,7 +28,8 @@ pub(super) fn process(input: &SpecInput) -> Result<Process, Error> {
         .set_cwd(working_dir(&input.cwd)?)
         .set_capabilities(Some(capability::capabilities(input)?))
         .set_rlimits(rlimits(&input.rlimits)?)
-        .set_no_new_privileges(Some(input.no_new_privileges))
+        // Not set means no. Of a `false` youki thinks that the seccomp filter can wait until the capabilities are gone.
+        .set_no_new_privileges(input.no_new_privileges.then_some(true))
         .set_apparmor_profile(input.apparmor_profile.clone())
         .set_selinux_label(input.selinux_process_label.clone())
         .set_oom_score_adj(input.oom_score_adj);

@@ -2,7 +2,7 @@
 
 use oci_spec::runtime::{LinuxCpu, LinuxHugepageLimit, LinuxMemory, LinuxPids, LinuxResources};
 
-use super::input::{Resources, SpecInput};
+use super::input::Resources;
 use crate::cgroup::{CgroupMode, Support};
 use crate::error::Error;
 
@@ -28,16 +28,37 @@ pub(crate) fn linux_resources(
     Ok(linux)
 }
 
-/// Limits that this host cannot set. The kubelet sends zero limits for every huge page size: no word about those.
-pub(super) fn warnings(input: &SpecInput) -> Vec<String> {
-    let mut warnings = Vec::new();
-    if input.cgroup != CgroupMode::V2 && !input.resources.unified.is_empty() {
-        warnings.push("unified: left out, the host's controllers are on cgroup v1".to_owned());
+/// Whether this host can set all of `resources`; `field` is where they come from. What nobody would miss passes, and is
+/// left out later: the kubelet sends a limit of zero for every huge page size, and a swap limit that allows no swap.
+///
+/// # Errors
+/// [`Error::BadSpec`] with the field, why, and what would help.
+pub fn check_support(
+    field: &str,
+    resources: &Resources,
+    support: Support,
+    mode: CgroupMode,
+) -> Result<(), Error> {
+    let bad = |name: &str, reason: &str| Err(Error::bad(format!("{field}.{name}"), reason));
+    let (memory, swap) = (resources.memory_limit_bytes, resources.memory_swap_limit_bytes);
+    if mode != CgroupMode::V2 && !resources.unified.is_empty() {
+        return bad(
+            "unified",
+            "names files of cgroup v2, and this host's controllers are on cgroup v1; systemd mounts v2 alone with \
+                  `systemd.unified_cgroup_hierarchy=1`",
+        );
     }
-    if !input.support.hugetlb && input.resources.hugepage_limits.iter().any(|limit| limit.limit_bytes > 0) {
-        warnings.push("hugepage_limits: left out, the host has no hugetlb controller".to_owned());
+    if !support.hugetlb && resources.hugepage_limits.iter().any(|limit| limit.limit_bytes > 0) {
+        return bad(
+            "hugepage_limits",
+            "this host has no hugetlb cgroup controller; it must be enabled and mounted",
+        );
     }
-    warnings
+    if !support.swap && swap > memory.max(0) {
+        let reason = "this host does not count swap per cgroup; boot it with swapaccount=1, or use cgroup v2";
+        return bad("memory_swap_limit_in_bytes", reason);
+    }
+    Ok(())
 }
 
 fn cpu(resources: &Resources) -> Result<Option<LinuxCpu>, Error> {

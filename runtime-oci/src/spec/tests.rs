@@ -144,6 +144,28 @@ fn a_container_of_a_user_namespaced_pod_on_the_host_network() {
 }
 
 #[test]
+fn a_container_of_a_pod_with_users_of_its_own_a_mapped_volume_and_a_device_under_another_name() {
+    let mut input = ordinary();
+    input.namespaces.user = NamespaceInput::Path("/run/pods/p1/ns/user".into());
+    let users = vec![IdMapping { container_id: 0, host_id: 65536, size: 65536 }];
+    (input.uid_mappings, input.gid_mappings) = (users.clone(), users.clone());
+    let option = Some("idmap".to_owned());
+    input.mounts.push(MountInput {
+        owners: Some(MountOwners { uid_mappings: users.clone(), gid_mappings: users, option }),
+        ..bind("/vol", "/var/lib/kubelet/vol", false)
+    });
+    let device = |path: &str, host_path: &str, minor| DeviceInput {
+        path: path.to_owned(),
+        host_path: host_path.into(),
+        major: 10,
+        minor,
+        ..DeviceInput::default()
+    };
+    input.devices = vec![device("/dev/fuse", "/dev/fuse", 229), device("/dev/tunnel", "/dev/net/tun", 200)];
+    check("user-namespace-volume", &input);
+}
+
+#[test]
 fn a_container_with_everything_else() {
     let mut input = ordinary();
     input.hostname = Some("own".to_owned());
@@ -169,6 +191,7 @@ fn a_container_with_everything_else() {
     ];
     input.devices = vec![DeviceInput {
         path: "/dev/loop7".to_owned(),
+        host_path: "/dev/loop7".into(),
         kind: DeviceKind::Block,
         major: 7,
         minor: 7,
@@ -198,9 +221,14 @@ fn capabilities_follow_all_then_names() {
 }
 
 #[test]
-fn a_capability_that_the_daemon_lacks_is_left_out_with_a_warning() {
+fn a_capability_that_the_daemon_lacks_is_told_and_left_out() {
     let mut input = ordinary();
     input.capabilities.add = strings(&["SYS_RESOURCE", "NET_RAW"]);
+    assert_eq!(lacking_capabilities(&input.capabilities), ["CAP_SYS_RESOURCE"]);
+    input.capabilities.add = strings(&["ALL", "NET_RAW"]);
+    assert!(lacking_capabilities(&input.capabilities).is_empty());
+    input.capabilities.add = strings(&["NET_RAW"]);
+    input.capabilities.defaults.push("CAP_SYS_RESOURCE".to_owned());
     assert_eq!(
         warnings(&input),
         ["capability CAP_SYS_RESOURCE is outside the daemon's bounding set: left out"]
@@ -264,8 +292,8 @@ fn the_root_file_system_propagates_as_widely_as_its_mounts() {
         json(&input)["linux"]["rootfsPropagation"].clone()
     };
     assert_eq!(with(Propagation::Private), Value::Null);
-    assert_eq!(with(Propagation::HostToContainer), "rslave");
-    assert_eq!(with(Propagation::Bidirectional), "rshared");
+    assert_eq!(with(Propagation::HostToContainer), "slave");
+    assert_eq!(with(Propagation::Bidirectional), "shared");
 }
 
 #[test]
@@ -284,7 +312,11 @@ fn recursive_read_only_needs_the_runtime_and_its_conditions() {
     );
     let mount = MountInput { recursive_read_only: true, ..bind("/r", "/r", true) };
     let error = refused(|input| input.mounts = vec![mount]);
-    assert_eq!(error, "mount /r: the runtime does not support recursive read-only mounts");
+    assert_eq!(
+        error,
+        "mounts.recursive_read_only of /r: the runtime does not support recursive read-only mounts (among the mount \
+         options that its `features` names, there is no `rro`)"
+    );
 }
 
 #[test]
@@ -317,17 +349,27 @@ fn what_no_spec_can_express_is_refused_by_field() {
 }
 
 #[test]
-fn limits_that_the_host_cannot_set_are_left_out() {
+fn limits_that_the_host_cannot_set_are_refused_or_missed_by_nobody() {
     let mut input = ordinary();
     input.support = Support::default();
     input.cgroup = CgroupMode::V1;
     input.resources.unified = map(&[("memory.high", "1")]);
-    assert_eq!(warnings(&input), ["unified: left out, the host's controllers are on cgroup v1"]);
+    let refused = |input: &SpecInput| {
+        check_support("linux", &input.resources, input.support, input.cgroup).unwrap_err().to_string()
+    };
+    assert!(refused(&input).starts_with("linux.unified: names files of cgroup v2"));
     let resources = json(&input)["linux"]["resources"].clone();
     assert_eq!(resources["memory"], serde_json::json!({"limit": 64 << 20}));
     assert!(resources.get("unified").is_none() && resources.get("hugepageLimits").is_none());
+    input.resources.unified.clear();
+    assert!(
+        check_support("linux", &input.resources, input.support, input.cgroup).is_ok(),
+        "no swap, no huge pages"
+    );
+    input.resources.memory_swap_limit_bytes += 1;
+    assert!(refused(&input).starts_with("linux.memory_swap_limit_in_bytes: this host does not count swap"));
     input.resources.hugepage_limits[0].limit_bytes = 1;
-    assert_eq!(warnings(&input).len(), 2);
+    assert!(refused(&input).starts_with("linux.hugepage_limits: this host has no hugetlb"));
 }
 
 #[test]

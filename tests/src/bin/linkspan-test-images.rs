@@ -10,8 +10,16 @@ use linkspan_tests::images::kubernetes::{self, Programs};
 use linkspan_tests::images::storage::Storage;
 
 /// Each names a folder.
-const FLAGS: [&str; 7] =
-    ["--busybox", "--nginx", "--programs", "--out", "--network", "--coredns", "--kubernetes"];
+const FLAGS: [&str; 8] = [
+    "--busybox",
+    "--nginx",
+    "--programs",
+    "--out",
+    "--network",
+    "--coredns",
+    "--kubernetes",
+    "--control-plane",
+];
 
 fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
@@ -38,6 +46,7 @@ fn main() -> Result<()> {
                 network: folder("--network")?,
                 coredns: folder("--coredns")?,
                 kubernetes: folder("--kubernetes")?,
+                control_plane: folder("--control-plane")?,
             },
         ),
     }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
+use super::artifact::Artifact;
 use super::image::{Form, Image, architecture};
 use super::layer::{Compression, Layer};
 use super::storage::Storage;
@@ -33,7 +34,20 @@ pub fn build(storage: &Storage, from: &Ingredients) -> io::Result<()> {
     images.extend(servers(&busybox, nginx, hostnet));
     images.extend(critest(storage, &busybox)?);
     images.extend(ours(storage, &busybox)?);
-    images.iter().try_for_each(|image| image.publish(storage).map(drop))
+    images.push(probe(storage, from, &busybox)?);
+    images.iter().try_for_each(|image| image.publish(storage).map(drop))?;
+    artifacts().iter().try_for_each(|artifact| artifact.publish(storage).map(drop))
+}
+
+/// As `registry.linkspan.test/files`.
+fn artifacts() -> Vec<Artifact> {
+    let files = vec![("config.yaml", "colour: blue\n"), ("model/weights.bin", "weights"), ("", "untitled")];
+    let escaping = vec![("../../escaped", "x")];
+    vec![
+        Artifact { repository: "files", tag: "latest", files },
+        Artifact { repository: "files", tag: "escaping", files: escaping },
+        Artifact { repository: "files", tag: "none", files: Vec::new() },
+    ]
 }
 
 /// An image whose command is a shell; `config` overrides.
@@ -67,6 +81,13 @@ pub fn nonewprivs(storage: &Storage, from: &Ingredients, busybox: &Layer) -> io:
     let layers = vec![busybox.clone(), Layer::of(storage, Compression::Gzip, &program)?];
     let config = json!({ "Env": [PATH], "Entrypoint": ["/usr/bin/nnp"] });
     Ok(Image::new("e2e-test-images/nonewprivs", "1.3", layers, config).tags(&["1.3", "1.4"]))
+}
+
+/// As `registry.linkspan.test/probe`: `/bin/probe` tries what containers must not.
+fn probe(storage: &Storage, from: &Ingredients, busybox: &Layer) -> io::Result<Image> {
+    let program = [Entry::copy("bin/probe", 0o755, from.programs.join("probe"))];
+    let layers = vec![busybox.clone(), Layer::of(storage, Compression::Gzip, &program)?];
+    Ok(Image::new("probe", "latest", layers, shell(json!({}))))
 }
 
 fn servers(busybox: &Layer, nginx: Layer, hostnet: Layer) -> Vec<Image> {

@@ -33,7 +33,7 @@ impl Form {
 #[derive(Clone, Debug)]
 pub struct Image {
     pub repository: &'static str,
-    pub tags: Vec<&'static str>,
+    pub tags: Vec<String>,
     pub form: Form,
     pub layers: Vec<Layer>,
     /// The `config` object of the image configuration.
@@ -41,8 +41,8 @@ pub struct Image {
 }
 
 impl Image {
-    pub fn new(repository: &'static str, tag: &'static str, layers: Vec<Layer>, config: Value) -> Image {
-        Image { repository, tags: vec![tag], form: Form::Docker, layers, config }
+    pub fn new(repository: &'static str, tag: &str, layers: Vec<Layer>, config: Value) -> Image {
+        Image { repository, tags: vec![tag.to_owned()], form: Form::Docker, layers, config }
     }
 
     #[must_use]
@@ -52,8 +52,8 @@ impl Image {
     }
 
     #[must_use]
-    pub fn tags(mut self, tags: &[&'static str]) -> Image {
-        self.tags = tags.to_vec();
+    pub fn tags(mut self, tags: &[&str]) -> Image {
+        self.tags = tags.iter().map(|tag| (*tag).to_owned()).collect();
         self
     }
 

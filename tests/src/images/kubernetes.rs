@@ -13,6 +13,7 @@ use super::image::{Form, Image};
 use super::layer::{Compression, Layer};
 use super::storage::Storage;
 use super::tar::Entry;
+use crate::tools;
 
 /// What these images are made of, beside the ingredients of all.
 #[derive(Debug)]
@@ -23,7 +24,13 @@ pub struct Programs {
     pub coredns: PathBuf,
     /// Holds `agnhost`, `localhost.crt` and `localhost.key`.
     pub kubernetes: PathBuf,
+    /// Holds `etcd`, `kube-apiserver`, `kube-controller-manager` and `kube-scheduler`.
+    pub control_plane: PathBuf,
 }
+
+/// The tags that kubeadm asks for (`k8s.io/kubernetes/cmd/kubeadm/app/constants/constants.go`).
+const KUBEADM_COREDNS: &str = "v1.14.6";
+const KUBEADM_ETCD: &str = "3.7.0-0";
 
 /// Builds the images into the storage of a registry.
 pub fn build(storage: &Storage, from: &Ingredients, programs: &Programs) -> io::Result<()> {
@@ -36,7 +43,8 @@ pub fn build(storage: &Storage, from: &Ingredients, programs: &Programs) -> io::
     let agnhost = vec![busybox.clone(), network.clone(), coredns.clone(), layer(storage, agnhost)?];
     let nginx = vec![busybox.clone(), base::nginx(storage, &from.nginx, 80)?];
     let mut images = vec![
-        Image::new("coredns/coredns", "v1.15.0", vec![coredns], json!({ "Entrypoint": ["/coredns"] })),
+        Image::new("coredns/coredns", "v1.15.0", vec![coredns], json!({ "Entrypoint": ["/coredns"] }))
+            .tags(&["v1.15.0", KUBEADM_COREDNS]),
         Image::new("e2e-test-images/agnhost", "2.66.1", agnhost, agnhost_config()).tags(&["2.66.1", "2.55"]),
         Image::new(
             "e2e-test-images/glibc-dns-testing",
@@ -48,12 +56,29 @@ pub fn build(storage: &Storage, from: &Ingredients, programs: &Programs) -> io::
     ];
     images.extend(small(&busybox));
     images.extend(servers(&nginx));
+    images.extend(control_plane(storage, &programs.control_plane)?);
     images.push(catalog::nonewprivs(storage, from, &busybox)?);
     images.iter().try_for_each(|image| image.publish(storage).map(drop))
 }
 
 fn layer(storage: &Storage, entries: Vec<Entry>) -> io::Result<Layer> {
     Layer::of(storage, Compression::Gzip, &entries)
+}
+
+/// What kubeadm's static pods run: each program alone in its image, found by its name.
+fn control_plane(storage: &Storage, from: &Path) -> io::Result<Vec<Image>> {
+    let release = format!("v{}", tools::version("KUBERNETES"));
+    let image = |(name, tag): (&'static str, &str)| {
+        let program = Entry::copy(&format!("usr/local/bin/{name}"), 0o755, from.join(name));
+        Ok(Image::new(name, tag, vec![layer(storage, vec![program])?], json!({ "Env": [PATH] })))
+    };
+    let components = ["kube-apiserver", "kube-controller-manager", "kube-scheduler"];
+    components
+        .map(|name| (name, release.as_str()))
+        .into_iter()
+        .chain([("etcd", KUBEADM_ETCD)])
+        .map(image)
+        .collect()
 }
 
 fn small(busybox: &Layer) -> Vec<Image> {

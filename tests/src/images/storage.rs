@@ -45,7 +45,7 @@ impl Storage {
     }
 
     /// Stores a manifest or index under the tags; returns its digest.
-    pub fn put_manifest(&self, repository: &str, tags: &[&str], bytes: &[u8]) -> io::Result<String> {
+    pub fn put_manifest(&self, repository: &str, tags: &[String], bytes: &[u8]) -> io::Result<String> {
         let digest = self.put_blob(bytes)?;
         let manifests = self.repository(repository).join("_manifests");
         link(&manifests.join("revisions/sha256").join(hex(&digest)), &digest)?;

@@ -43,6 +43,20 @@ async fn an_image_is_found_by_every_name_it_has() {
     .await;
 }
 
+/// A minimal host has no package of CA certificates, and needs none for a registry in its own network.
+#[tokio::test]
+async fn a_host_without_ca_certificates_pulls_by_plain_http() {
+    need!();
+    let environment = vec![("SSL_CERT_FILE", "/dev/null"), ("SSL_CERT_DIR", "/nonexistent")];
+    node::with(node::Options { environment, ..node::Options::default() }, async |node| {
+        // By hosts.toml, and by an insecure registry of registries.conf.
+        node.pull("registry.linkspan.test/probe").await?;
+        node.pull("busybox").await?;
+        Ok(())
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn several_tags_are_one_image_and_go_one_by_one() {
     need!();

@@ -137,10 +137,8 @@ fn limits_and_rights() -> Vec<(&'static str, Container)> {
                 Some(v1::Capability { add_capabilities: vec!["NO_SUCH".into()], ..Default::default() });
         }),
         case("seccomp", |c| {
-            requests::security(c).seccomp = Some(v1::SecurityProfile {
-                profile_type: v1::security_profile::ProfileType::Localhost.into(),
-                localhost_ref: "/no/such/profile.json".into(),
-            });
+            requests::security(c).seccomp =
+                requests::profile(v1::security_profile::ProfileType::Localhost, "/no/such/profile.json");
         }),
         case("namespace_options", |c| {
             requests::security(c).namespace_options = Some(v1::NamespaceOption {

@@ -2,7 +2,7 @@
 
 use linkspan_cri_api::v1;
 use linkspan_tests::node::signal;
-use linkspan_tests::{need, node, requests};
+use linkspan_tests::{need, node, requests, tools};
 
 #[tokio::test]
 async fn a_killed_daemon_finds_its_pods_as_they_were() {
@@ -115,18 +115,22 @@ async fn a_create_that_was_cut_off_leaves_nothing_not_even_a_log() {
         "#!/bin/sh\ncase \" $* \" in *' create '*) : >{}; while [ -e {} ]; do sleep 0.02; done;; esac\nexec {} \"$@\"\n",
         creating.display(),
         hold.display(),
-        linkspan_tests::tools::crun().display()
+        tools::crun().display()
     );
-    let runtime = folder.path().join("slow");
-    std::fs::write(&runtime, script).expect("a script");
-    std::fs::set_permissions(&runtime, std::os::unix::fs::PermissionsExt::from_mode(0o755))
-        .expect("its mode");
+    let runtime = tools::script(folder.path().join("slow"), &script).expect("a script");
     std::fs::write(&hold, "").expect("a file");
     let options = node::Options { runtimes: vec![("slow".to_owned(), runtime)], ..node::Options::default() };
     node::with(options, async |node| {
         let sandbox = requests::sandbox(node, "cut-off");
         let sandbox_id = node.run_sandbox(&sandbox, "").await?;
-        let container = requests::idle("c");
+        let mut container = requests::idle("c");
+        // An image that is mounted as a volume by then goes too.
+        container.mounts = vec![v1::Mount {
+            container_path: "/volume".into(),
+            image: container.image.clone(),
+            readonly: true,
+            ..Default::default()
+        }];
         node.pull(&container.image.clone().unwrap_or_default().image).await?;
         let log = std::path::Path::new(&sandbox.log_directory).join(&container.log_path);
         let request = v1::CreateContainerRequest {
@@ -146,6 +150,8 @@ async fn a_create_that_was_cut_off_leaves_nothing_not_even_a_log() {
         assert_eq!(list.into_inner().containers, []);
         // The kubelet would take it for the log of a first attempt, and count a restart.
         assert!(!log.exists(), "the log is left");
+        let mounts = linkspan_tests::leftovers::mounts(node.prefix());
+        assert!(!mounts.iter().any(|mount| mount.contains("/containers/")), "left: {mounts:?}");
         let id = node.create(&sandbox_id, &container, &sandbox).await?;
         node.start_container(&id).await?;
         Ok(())

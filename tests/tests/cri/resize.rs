@@ -55,7 +55,7 @@ async fn a_group_of_ours_is_resized_and_the_new_size_is_told() {
         });
         let id = node.run_sandbox(&config, "").await?;
         let group = info(node, &id).await?["cgroupParent"].as_str().context("a group")?.to_owned();
-        assert_eq!(limit(&group)?, Some(64 * MIB));
+        assert_eq!(limit(&group)?, Some(64 * MIB), "what the containers may use together");
 
         update(node, &id, |request| {
             (request.resources, request.overhead) = (memory(128 * MIB), memory(8 * MIB));
@@ -66,7 +66,7 @@ async fn a_group_of_ours_is_resized_and_the_new_size_is_told() {
             ensure!(linux["resources"]["memory_limit_bytes"] == 128 * MIB, "{linux}");
             ensure!(linux["resources"]["cpu_shares"] == 512, "what is not named stays: {linux}");
             ensure!(linux["overhead"]["memory_limit_bytes"] == 8 * MIB, "{linux}");
-            ensure!(limit(&group)? == Some(128 * MIB));
+            ensure!(limit(&group)? == Some(136 * MIB), "with what the pod takes itself");
             Ok(())
         };
         check(node).await?;

@@ -177,8 +177,7 @@ async fn seccomp_profiles_filter_calls() {
         ] {
             let line = "mkdir /tmp/folder && echo made; grep Seccomp: /proc/self/status | tr -dc 0-9";
             let mut config = requests::container(name, &["sh", "-c", line]);
-            requests::security(&mut config).seccomp =
-                Some(v1::SecurityProfile { profile_type: kind.into(), localhost_ref: path });
+            requests::security(&mut config).seccomp = requests::profile(kind, &path);
             let id = node.run_container(&sandbox_id, &config, &sandbox).await?;
             let lines = {
                 node.exited(&id).await?;

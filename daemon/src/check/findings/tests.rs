@@ -33,6 +33,7 @@ fn good() -> Facts {
         clock_synchronised: Some(true),
         now_s: 1_800_000_000,
         lsm: "lockdown,apparmor".into(),
+        has_apparmor_parser: true,
         ..Facts::default()
     }
 }
@@ -73,6 +74,9 @@ fn each_lack_is_named_with_a_way_to_mend_it() {
     check_one(|f| f.runtimes.clear(), Level::Wrong, "no OCI runtime");
     check_one(|f| f.ip_forward = false, Level::Warn, "forwarding");
     check_one(|f| f.lsm.clear(), Level::Warn, "AppArmor");
+    check_one(|f| f.has_apparmor_parser = false, Level::Warn, "apparmor_parser");
+    check_one(|f| f.bad_files.refusing.push("a.json: no hook".into()), Level::Wrong, "a.json");
+    check_one(|f| f.bad_files.cdi.push("gpu.yaml: no kind".into()), Level::Warn, "gpu.yaml");
 }
 
 #[test]

@@ -61,6 +61,27 @@ impl Content {
         Fixture { id: config.0.to_string(), manifest, index, layers }
     }
 
+    /// Adds an artifact of files with their titles under `tag`; gives its manifest's digest.
+    pub(super) fn artifact(&mut self, tag: &str, files: &[(&str, &str)]) -> Digest {
+        let config = self.blob(b"{}".to_vec());
+        let layers: Vec<Value> = files
+            .iter()
+            .map(|(title, content)| {
+                let (digest, size) = self.blob(content.as_bytes().to_vec());
+                json!({
+                    "mediaType": "text/plain", "digest": digest, "size": size,
+                    "annotations": {"org.opencontainers.image.title": title},
+                })
+            })
+            .collect();
+        let manifest = json!({
+            "schemaVersion": 2, "mediaType": OCI_MANIFEST, "artifactType": "application/vnd.example.model",
+            "config": {"mediaType": "application/vnd.oci.empty.v1+json", "digest": config.0, "size": config.1},
+            "layers": layers,
+        });
+        self.manifest(Some(tag), &manifest).0
+    }
+
     pub(super) fn manifest(&mut self, tag: Option<&str>, value: &Value) -> (Digest, usize) {
         let bytes = value.to_string().into_bytes();
         let digest = Digest::of(&bytes);

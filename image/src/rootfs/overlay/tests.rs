@@ -15,10 +15,10 @@ fn plan(dir: &Path, layers: usize) -> Plan {
     };
     Plan {
         lower_dirs: (0..layers).rev().map(lower).collect(),
-        upper_dir: make("upper"),
-        work_dir: make("work"),
+        writable: Some(Writable { upper_dir: make("upper"), work_dir: make("work") }),
         target: make("target"),
-        readonly: false,
+        access: Access::ReadWrite,
+        selinux_label: None,
     }
 }
 

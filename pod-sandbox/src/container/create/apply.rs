@@ -1,35 +1,44 @@
 //! Makes what the plan says, each step with its reverse. Decides nothing.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
-use linkspan_runtime_oci::{CreateRequest, Process, spec};
+use linkspan_runtime_oci::{ConsoleSocket, CreateRequest, Process, spec};
+use serde_json::Value;
 
 use super::plan::ContainerPlan;
 use super::{rooted, volumes};
 use crate::container::record::ContainerRecord;
 use crate::container::state::State;
 use crate::error::Error;
+use crate::plugins::{self, InFlight};
 use crate::pods::Inner;
+use crate::selinux;
 use crate::table::blocking;
 use crate::undo::Undo;
-
-/// Relative to the bundle: an absolute name may be too long for a socket.
-const CONSOLE_SOCKET: &str = "console.sock";
 
 pub(super) async fn run(inner: &Arc<Inner>, plan: ContainerPlan, undo: &mut Undo) -> Result<(), Error> {
     for warning in spec::warnings(&plan.spec) {
         tracing::warn!(container_id = %plan.record.id, warning, "part of the request cannot be had on this host");
     }
-    let plan = Arc::new(plan);
-    files(Arc::clone(&plan), undo).await?;
-    let process = create(inner, &plan, undo).await?;
-    let record = ContainerRecord { state: State::Created { process }, ..plan.record.clone() };
+    let mut plan = Arc::new(plan);
+    let spec = files(Arc::clone(&plan), undo).await?;
+    let _in_flight = InFlight::new(inner, plan.record.id.as_str());
+    let mut record = plan.record.clone();
+    let spec = plugins::creating(inner, &mut record, spec, undo).await?;
+    Arc::make_mut(&mut plan).record = record;
+    write_spec(&plan.bundle, spec).await?;
+    let state = match plan.awaits_restore {
+        true => State::AwaitsRestore,
+        false => State::Created { process: create(inner, &plan, undo).await? },
+    };
+    let record = ContainerRecord { state, ..plan.record.clone() };
     inner.table.put(record).await.map(drop)
 }
 
-async fn files(plan: Arc<ContainerPlan>, undo: &mut Undo) -> Result<(), Error> {
+/// All but the spec, which is given back.
+async fn files(plan: Arc<ContainerPlan>, undo: &mut Undo) -> Result<Value, Error> {
     if let Some(path) = plan.log_path.clone().filter(|path| !rooted::is_there(path)) {
         undo.push("remove log", move || blocking("removing a log", move || remove_log(&path)));
     }
@@ -38,14 +47,24 @@ async fn files(plan: Arc<ContainerPlan>, undo: &mut Undo) -> Result<(), Error> {
             fs::create_dir_all(dir).map_err(Error::store("making host path", dir))?;
         }
         for volume in &plan.volumes {
-            volumes::fill(&plan.rootfs, volume)?;
+            volumes::fill(&plan.rootfs, volume, plan.owner)?;
         }
-        rooted::make_dir(&plan.rootfs, &plan.working_dir)?;
+        if let Some(label) = &plan.spec.selinux_mount_label {
+            let volumes = plan.volumes.iter().map(|volume| &volume.host_path);
+            plan.relabelled.iter().chain(volumes).try_for_each(|path| selinux::relabel(path, label))?;
+        }
+        rooted::make_dir(&plan.rootfs, &plan.working_dir, plan.owner)?;
         plan.log_path.as_deref().map_or(Ok(()), clear_dangling_link)?;
-        let spec = spec::build(&plan.spec)?;
-        let path = plan.bundle.join("config.json");
-        let text = serde_json::to_vec(&spec).map_err(|e| Error::store("encoding", &path)(e.into()))?;
-        fs::write(&path, text).map_err(Error::store("writing", &path))
+        let spec = plan.oci_spec()?;
+        serde_json::to_value(&spec).map_err(|error| Error::store("encoding", &plan.bundle)(error.into()))
+    })
+    .await
+}
+
+async fn write_spec(bundle: &Path, spec: Arc<Value>) -> Result<(), Error> {
+    let path = bundle.join("config.json");
+    blocking("writing a spec", move || {
+        fs::write(&path, spec.to_string()).map_err(Error::store("writing", &path))
     })
     .await
 }
@@ -56,7 +75,8 @@ async fn create(inner: &Arc<Inner>, plan: &ContainerPlan, undo: &mut Undo) -> Re
     let monitor = monitor.ok_or_else(|| Error::NoSuchSandbox(record.sandbox_id.to_string()))?;
     let runtime = &inner.handler(&record.handler)?.runtime;
     let (pid_file, runtime_log) = (plan.bundle.join("pid"), plan.bundle.join("log.json"));
-    let console_socket = record.config.tty.then(|| PathBuf::from(CONSOLE_SOCKET));
+    let terminal = record.config.tty.then(|| ConsoleSocket::in_dir(&plan.bundle)).transpose()?;
+    let console_socket = terminal.as_ref().map(ConsoleSocket::path);
     let request = CreateRequest {
         command: runtime.create_command(
             &id,
@@ -74,6 +94,7 @@ async fn create(inner: &Arc<Inner>, plan: &ContainerPlan, undo: &mut Undo) -> Re
         stdin: record.config.stdin,
         stdin_once: record.config.stdin_once,
         console_socket,
+        stdio_owner: plan.owner,
         deadline: inner.settings.runtime_timeout,
         oom_files: vec![inner.cgroups.oom_file(&record.cgroup_path)],
     };
@@ -84,7 +105,16 @@ async fn create(inner: &Arc<Inner>, plan: &ContainerPlan, undo: &mut Undo) -> Re
         runtime.delete(&deleted, true).await?;
         Ok(forgetting.forget(&deleted).await?)
     });
-    Ok(monitor.create(request).await?)
+    let process = monitor.create(request).await?;
+    let snapshot = inner.table.snapshot();
+    let sandbox = snapshot.sandboxes.get(&record.sandbox_id);
+    match sandbox.and_then(|sandbox| sandbox.state.pause()) == Some(&process) {
+        // Its end would be the sandbox's, and so would each signal.
+        true => Err(Error::Unimplemented(
+            "containers that a runtime keeps inside the sandbox's own process, as gVisor does",
+        )),
+        false => Ok(process),
+    }
 }
 
 /// Kubernetes issue 44043: a link left by an older container would lead the new log astray.

@@ -1,33 +1,53 @@
 //! What a new container's plan depends on besides the request. Reads only.
 
+mod devices;
+
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use linkspan_image::Mappable;
+use linkspan_runtime_oci::cdi;
 use linkspan_runtime_oci::cgroup::Support;
-use linkspan_runtime_oci::spec::{CapabilityInput, DeviceInput, granted_capabilities};
+use linkspan_runtime_oci::oci_hooks::OciHooks;
+use linkspan_runtime_oci::spec::{CapabilityInput, granted_capabilities};
 use linkspan_runtime_oci::user::{self, ResolvedUser, UserRequest};
-use linkspan_runtime_oci::{CgroupMode, Features, host, seccomp};
+use linkspan_runtime_oci::{CgroupMode, Features, seccomp};
 
+use super::image_volumes::ImageVolumes;
 use super::reserve::Reserved;
+use rustix::fs::StatVfsMountFlags;
+
+use crate::apparmor_profile::AppArmor;
 use crate::error::Error;
-use crate::model::{
-    ContainerConfig, NamespaceMode, SecurityContext, SecurityProfile, SupplementalGroupsPolicy,
-};
+use crate::handler::HandlerOptions;
+use crate::model::{ContainerConfig, NamespaceMode, SecurityContext, SupplementalGroupsPolicy};
 use crate::mounts::{self, MountPoint};
 use crate::pods::Inner;
 use crate::sandbox::record::SandboxRecord;
+use crate::seccomp_filter;
 use crate::table::{Snapshot, blocking};
+
+pub(super) use devices::Devices;
 
 #[derive(Clone, Debug)]
 pub(super) struct Facts {
     pub(super) user: ResolvedUser,
     pub(super) home: Option<String>,
-    /// Of each requested mount: where its host path really is; `None` if there is nothing.
+    /// Of each requested mount: where its host path really is, or its image is mounted; `None` if there is nothing.
     pub(super) sources: Vec<Option<PathBuf>>,
+    /// Of each requested mount with ID mappings: how much of it can be mapped, or why nothing.
+    pub(super) mappable: Vec<Option<Result<Mappable, String>>>,
+    /// Of each requested mount of a pod with a user namespace: the options of the mount that its source is on.
+    pub(super) restrictions: Vec<Vec<&'static str>>,
     pub(super) mount_table: Vec<MountPoint>,
-    pub(super) devices: Vec<DeviceInput>,
+    pub(super) devices: Devices,
+    pub(super) cdi: cdi::Edits,
+    pub(super) hooks: OciHooks,
+    pub(super) handler: Arc<HandlerOptions>,
+    /// The configured defaults.
+    pub(super) container: linkspan_config::Container,
     pub(super) features: Features,
     pub(super) seccomp: Option<seccomp::LinuxSeccomp>,
     pub(super) capabilities: CapabilityInput,
@@ -41,8 +61,7 @@ pub(super) struct Facts {
     pub(super) oom_score_adj_floor: i32,
     pub(super) cgroup_mode: CgroupMode,
     pub(super) support: Support,
-    pub(super) apparmor: bool,
-    pub(super) selinux: bool,
+    pub(super) apparmor: AppArmor,
 }
 
 /// The pod's files that its containers see.
@@ -73,13 +92,25 @@ fn read_now(
     let context = &config.linux.security_context;
     let user = user::resolve(&reserved.rootfs, &user_request(context, &reserved.image.user))?;
     let capabilities = capabilities(inner, context);
+    let handler = Arc::clone(&inner.handler(&sandbox.handler)?.options);
     let pause = sandbox.state.pause().map(|pause| pause.pid);
+    let sources = sources(config, &reserved.image_volumes)?;
     Ok(Facts {
         home: user::home(&reserved.rootfs, user.uid)?,
         user,
-        sources: sources(config)?,
+        restrictions: restrictions(&sources, sandbox)?,
+        mappable: mappable(config, &sources, sandbox),
+        sources,
         mount_table: mounts::read()?,
-        devices: devices(config)?,
+        devices: devices::read(
+            config,
+            context.privileged && !handler.privileged_without_host_devices,
+            &inner.settings.container.default_devices,
+        )?,
+        cdi: devices::cdi(config, &inner.settings.container.cdi_spec_dirs)?,
+        hooks: OciHooks::read(&inner.settings.hooks_dirs)?,
+        handler,
+        container: defaults(&inner.settings.container)?,
         features,
         seccomp: seccomp(inner, context, &capabilities)?,
         capabilities,
@@ -95,9 +126,18 @@ fn read_now(
         oom_score_adj_floor: inner.host.oom_score_adj_floor,
         cgroup_mode: inner.host.cgroup_mode,
         support: inner.cgroups.support(),
-        apparmor: inner.host.apparmor,
-        selinux: inner.host.selinux,
+        apparmor: AppArmor::read(inner, context.apparmor.as_ref())?,
     })
+}
+
+/// With the sources of mounts as they really are.
+fn defaults(configured: &linkspan_config::Container) -> Result<linkspan_config::Container, Error> {
+    let mut defaults = configured.clone();
+    for mount in &mut defaults.default_mounts {
+        let missing = Error::store("container.default_mounts", &mount.host_path);
+        mount.host_path = fs::canonicalize(&mount.host_path).map_err(missing)?;
+    }
+    Ok(defaults)
 }
 
 fn user_request(context: &SecurityContext, image_user: &str) -> UserRequest {
@@ -130,24 +170,13 @@ fn seccomp(
     context: &SecurityContext,
     capabilities: &CapabilityInput,
 ) -> Result<Option<seccomp::LinuxSeccomp>, Error> {
-    let profile = match &context.seccomp {
-        _ if context.privileged => return Ok(None),
-        None | Some(SecurityProfile::Unconfined) => return Ok(None),
-        Some(SecurityProfile::RuntimeDefault) => seccomp::Profile::RuntimeDefault,
-        Some(SecurityProfile::Localhost(path)) => seccomp::Profile::Localhost(PathBuf::from(path)),
-    };
-    let facts = seccomp::Facts::of_host(granted_capabilities(capabilities, false)?);
-    let filter = seccomp::load(&profile, &facts, inner.settings.container.seccomp_profile.as_deref());
-    filter.map_err(|error| match profile {
-        seccomp::Profile::Localhost(_) => {
-            Error::bad("config.linux.security_context.seccomp.localhost_ref", error.to_string())
-        }
-        _ => error.into(),
-    })
+    let profile = context.seccomp.as_ref().filter(|_| !context.privileged);
+    seccomp_filter::read(inner, profile, || Ok(granted_capabilities(capabilities, false)?))
 }
 
-fn sources(config: &ContainerConfig) -> Result<Vec<Option<PathBuf>>, Error> {
+fn sources(config: &ContainerConfig, volumes: &ImageVolumes) -> Result<Vec<Option<PathBuf>>, Error> {
     let source = |(index, mount): (usize, &crate::model::Mount)| match fs::canonicalize(&mount.host_path) {
+        _ if mount.image.is_some() => Ok(volumes.get(&index).cloned()),
         Ok(path) => Ok(Some(path)),
         // Somebody may be meant to make the target of a link that leads nowhere; a directory in its place helps nobody.
         Err(error)
@@ -163,21 +192,42 @@ fn sources(config: &ContainerConfig) -> Result<Vec<Option<PathBuf>>, Error> {
     config.mounts.iter().enumerate().map(source).collect()
 }
 
-/// A later device at the same place takes the earlier one's.
-fn devices(config: &ContainerConfig) -> Result<Vec<DeviceInput>, Error> {
-    let mut found = if config.linux.security_context.privileged { host::devices()? } else { Vec::new() };
-    for (index, device) in config.devices.iter().enumerate() {
-        let shown_as =
-            if device.container_path.is_empty() { &device.host_path } else { &device.container_path };
-        let refused = |error: linkspan_runtime_oci::Error| {
-            Error::bad(format!("config.devices[{index}].host_path"), error.to_string())
-        };
-        let asked = host::device(Path::new(&device.host_path), Path::new(shown_as), &device.permissions)
-            .map_err(refused)?;
-        found.retain(|earlier| asked.iter().all(|device| device.path != earlier.path));
-        found.extend(asked);
+/// Looked at with the pod's own user namespace. Without one, or for a source that is still to be made, the runtime will
+/// tell.
+fn mappable(
+    config: &ContainerConfig,
+    sources: &[Option<PathBuf>],
+    sandbox: &SandboxRecord,
+) -> Vec<Option<Result<Mappable, String>>> {
+    let look = |(mount, source): (&crate::model::Mount, &Option<PathBuf>)| {
+        let (source, userns) = (source.as_ref()?, sandbox.namespaces.user.as_ref()?);
+        let wanted = !mount.uid_mappings.is_empty();
+        wanted.then(|| linkspan_image::mappable(source, userns).map_err(|error| error.to_string()))
+    };
+    config.mounts.iter().zip(sources).map(look).collect()
+}
+
+/// The kernel lets no user namespace take them off (man 7 mount_namespaces, "Restrictions on mount namespaces"), so that
+/// a runtime must not be asked to.
+fn restrictions(
+    sources: &[Option<PathBuf>],
+    sandbox: &SandboxRecord,
+) -> Result<Vec<Vec<&'static str>>, Error> {
+    if sandbox.namespaces.user.is_none() {
+        return Ok(Vec::new());
     }
-    Ok(found)
+    let known = [
+        (StatVfsMountFlags::RDONLY, "ro"),
+        (StatVfsMountFlags::NOSUID, "nosuid"),
+        (StatVfsMountFlags::NODEV, "nodev"),
+        (StatVfsMountFlags::NOEXEC, "noexec"),
+    ];
+    let read = |source: &Option<PathBuf>| {
+        let Some(source) = source else { return Ok(Vec::new()) };
+        let flags = rustix::fs::statvfs(source).map_err(Error::sys("examining", source))?.f_flag;
+        Ok(known.iter().filter(|(flag, _)| flags.contains(*flag)).map(|(_, option)| *option).collect())
+    };
+    sources.iter().map(read).collect()
 }
 
 fn target(

@@ -1,6 +1,8 @@
 //! What a container is to be: its OCI spec, and what has to be there before the runtime is called. Pure.
 
 mod annotations;
+mod defaults;
+mod devices;
 mod mounts;
 mod process;
 mod security;
@@ -8,8 +10,7 @@ mod security;
 use std::path::PathBuf;
 
 use linkspan_runtime_oci::CgroupMode;
-use linkspan_runtime_oci::spec::{NamespaceInput, Namespaces, SpecInput, clamp_oom_score_adj};
-
+use linkspan_runtime_oci::spec::{self, Layers, NamespaceInput, Namespaces, SpecInput, clamp_oom_score_adj};
 use serde::Serialize;
 
 use super::facts::Facts;
@@ -18,6 +19,7 @@ use crate::container::record::ContainerRecord;
 use crate::error::Error;
 use crate::model::{ContainerUser, NamespaceMode};
 use crate::sandbox::record::SandboxRecord;
+use crate::user_namespace;
 
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct ContainerPlan {
@@ -26,12 +28,32 @@ pub(super) struct ContainerPlan {
     pub(super) bundle: PathBuf,
     pub(super) rootfs: PathBuf,
     pub(super) spec: SpecInput,
+    /// What goes under and over it; shown by the spec that comes of it.
+    #[serde(skip)]
+    pub(super) layers: Layers,
     /// Contract: a host path that is missing is made, as a directory.
     pub(super) host_dirs: Vec<PathBuf>,
+    /// On the host: given the SELinux label of the container's mounts.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) relabelled: Vec<PathBuf>,
     pub(super) volumes: Vec<VolumePlan>,
     /// Inside the root file system; made if missing.
     pub(super) working_dir: PathBuf,
     pub(super) log_path: Option<PathBuf>,
+    /// With a user namespace: who its root is to the host, and owns what is made for the container.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) owner: Option<u32>,
+    /// The runtime is not called: its processes come with the start.
+    #[serde(skip)]
+    pub(super) awaits_restore: bool,
+}
+
+impl ContainerPlan {
+    /// The spec as the runtime gets it: the handler's base, what the request and the image say, the devices' changes, the
+    /// node's hooks. Pure.
+    pub(super) fn oci_spec(&self) -> Result<spec::Spec, Error> {
+        Ok(spec::compose(&self.spec, &self.layers)?)
+    }
 }
 
 /// An image's `VOLUME` that the request mounts nothing on.
@@ -47,61 +69,94 @@ pub(super) fn decide(
     sandbox: &SandboxRecord,
     facts: &Facts,
 ) -> Result<ContainerPlan, Error> {
-    let Reserved { mut record, image, bundle, rootfs } = reserved;
+    let Reserved { mut record, image, bundle, rootfs, labels, awaits_restore, .. } = reserved;
     let hostname = match sandbox.config.hostname.as_str() {
         "" => facts.host_name.as_str(),
         hostname => hostname,
     };
-    let process = process::decide(&record.config, &image, hostname, facts.home.as_deref())?;
+    spec::check_support("config.linux.resources", record.resources(), facts.support, facts.cgroup_mode)?;
+    let process = process::decide(&record.config, &image, hostname, facts)?;
     let volumes = mounts::volumes(&record.config, &image, facts);
     let mounts = mounts::decide(&record.config, sandbox, facts, &volumes)?;
     let context = &record.config.linux.security_context;
+    let users = user_namespace::of(&sandbox.config);
+    security::check(context, users, facts)?;
+    let has_bind_mounts = !record.config.mounts.is_empty();
     let spec = SpecInput {
-        oci_version: facts.features.oci_version.clone(),
         args: process.args,
         cwd: process.cwd.clone(),
         env: process.env,
         terminal: record.config.tty,
-        user: facts.user.clone(),
-        capabilities: facts.capabilities.clone(),
         privileged: context.privileged,
         no_new_privileges: context.no_new_privs,
         oom_score_adj: Some(clamp_oom_score_adj(record.resources().oom_score_adj, facts.oom_score_adj_floor)),
-        apparmor_profile: security::apparmor(context, facts)?,
+        selinux_process_label: labels.as_ref().and_then(|labels| labels.process.clone()),
+        selinux_mount_label: labels.as_ref().map(|labels| labels.mount.clone()),
+        apparmor_profile: facts.apparmor.choose(context.apparmor.as_ref(), context.privileged)?,
         rootfs: rootfs.clone(),
         readonly_rootfs: context.readonly_rootfs,
         namespaces: namespaces(context.namespace_options.pid, context.privileged, sandbox, facts),
         mounts: mounts.inputs,
-        recursive_read_only_supported: facts.features.mount_options.iter().any(|option| option == "rro"),
-        devices: facts.devices.clone(),
-        all_devices: context.privileged,
+        devices: devices::decide(&record.config, facts)?,
+        all_devices: context.privileged && !facts.handler.privileged_without_host_devices,
         resources: record.resources().clone(),
-        support: facts.support,
         cgroups_path: record.cgroup_path.clone(),
-        cgroup: facts.cgroup_mode,
+        cgroup_writable: security::cgroup_writable(facts)?,
         masked_paths: context.masked_paths.clone(),
         readonly_paths: context.readonly_paths.clone(),
-        annotations: annotations::decide(&record, sandbox),
-        seccomp: facts.seccomp.clone(),
-        ..SpecInput::default()
+        annotations: annotations::decide(&record, sandbox, &facts.handler),
+        uid_mappings: users.iter().copied().map(mounts::whole).collect(),
+        gid_mappings: users.iter().copied().map(mounts::whole).collect(),
+        ..as_the_host_has_it(facts)
     };
-    security::selinux(context, facts)?;
+    let relabelled = security::relabelled(&mounts.reported, labels.as_ref())?;
     record.config.mounts = mounts.reported;
     record.user = ContainerUser {
         uid: i64::from(facts.user.uid),
         gid: i64::from(facts.user.gid),
-        supplemental_groups: facts.user.additional_gids.iter().map(|gid| i64::from(*gid)).collect(),
+        supplemental_groups: supplemental_groups(facts),
     };
     Ok(ContainerPlan {
+        owner: users.map(|users| users.host_id),
         log_path: Some(PathBuf::from(&record.log_path)).filter(|path| !path.as_os_str().is_empty()),
         working_dir: PathBuf::from(process.cwd),
         host_dirs: mounts.missing,
+        relabelled,
+        awaits_restore,
         record,
         bundle,
         rootfs,
+        layers: Layers {
+            base: facts.handler.base_spec.clone(),
+            cdi: facts.cdi.clone(),
+            hooks: facts.hooks.clone(),
+            has_bind_mounts,
+        },
         spec,
         volumes,
     })
+}
+
+/// What of the spec is no matter of the request's: it stands in the facts.
+fn as_the_host_has_it(facts: &Facts) -> SpecInput {
+    SpecInput {
+        oci_version: facts.features.oci_version.clone(),
+        user: facts.user.clone(),
+        capabilities: facts.capabilities.clone(),
+        rlimits: defaults::rlimits(&facts.container),
+        recursive_read_only_supported: facts.features.recursive_read_only(),
+        support: facts.support,
+        cgroup: facts.cgroup_mode,
+        seccomp: facts.seccomp.clone(),
+        ..SpecInput::default()
+    }
+}
+
+/// With those that CDI devices bring.
+fn supplemental_groups(facts: &Facts) -> Vec<i64> {
+    let mut groups = facts.user.additional_gids.clone();
+    groups.extend(facts.cdi.additional_gids().iter().filter(|gid| !facts.user.additional_gids.contains(gid)));
+    groups.into_iter().map(i64::from).collect()
 }
 
 fn namespaces(pid: NamespaceMode, privileged: bool, sandbox: &SandboxRecord, facts: &Facts) -> Namespaces {
@@ -124,7 +179,7 @@ fn namespaces(pid: NamespaceMode, privileged: bool, sandbox: &SandboxRecord, fac
             (CgroupMode::V2, false) => NamespaceInput::New,
             _ => NamespaceInput::Host,
         },
-        user: NamespaceInput::Host,
+        user: join(&pinned.user),
     }
 }
 

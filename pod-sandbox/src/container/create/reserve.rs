@@ -1,21 +1,25 @@
 //! The first phase of a create: its record, and its root file system, mounted.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use linkspan_image::{Image, ImageConfig, MountOptions};
 use linkspan_runtime_oci::Timestamp;
 
+use super::image_volumes::{self, ImageVolumes};
+use crate::checkpoint::restore;
 use crate::container::record::ContainerRecord;
 use crate::container::state::State;
 use crate::error::Error;
-use crate::model::{ContainerConfig, ContainerId, ContainerUser, Signal};
+use crate::model::{ContainerConfig, ContainerId, ContainerUser, NamespaceMode, Signal};
 use crate::mounts;
 use crate::pods::Inner;
 use crate::sandbox::record::SandboxRecord;
+use crate::selinux::{self, Labels};
 use crate::table::blocking;
 use crate::undo::Undo;
+use crate::user_namespace;
 
 /// What later phases build on.
 #[derive(Clone, Debug)]
@@ -27,20 +31,37 @@ pub(super) struct Reserved {
     pub(super) bundle: PathBuf,
     /// Mounted.
     pub(super) rootfs: PathBuf,
+    /// Mounted too.
+    pub(super) image_volumes: ImageVolumes,
+    /// `None` where there is no SELinux.
+    pub(super) labels: Option<Labels>,
+    /// Made of a checkpoint: the runtime's restore takes the place of its create and start.
+    pub(super) awaits_restore: bool,
 }
 
 pub(super) async fn run(
     inner: &Arc<Inner>,
     sandbox: &SandboxRecord,
-    config: ContainerConfig,
+    mut config: ContainerConfig,
+    archive: Option<PathBuf>,
     undo: &mut Undo,
 ) -> Result<Reserved, Error> {
-    let wanted = &config.image.image;
-    let image = inner.images.find(wanted).ok_or_else(|| Error::NoSuchImage(wanted.clone()))?;
     let id = ContainerId::generate();
+    let volumes = inner.layout.volumes(&id);
+    let archive = if archive.is_some() { archive } else { restore::requested(inner, &config)? };
+    let checkpoint = match archive {
+        Some(archive) => {
+            remove_volumes(&volumes, undo);
+            Some(restore::unpack(archive, &volumes).await?)
+        }
+        None => None,
+    };
+    let image = image(inner, checkpoint.as_ref(), &config)?;
+    let labels = labels(inner, sandbox, &config)?;
+    let volume_images = image_volumes::resolve(&inner.images, &mut config)?;
     let bundle = inner.layout.bundle(&sandbox.id, &id);
     let rootfs = bundle.join("rootfs");
-    let record = draft(sandbox, config, &image, id)?;
+    let record = ContainerRecord { volume_images, ..draft(sandbox, config, &image, id)? };
     let key = record.id.to_string();
 
     let (table, withdrawn) = (Arc::clone(&inner.table), record.id.clone());
@@ -49,7 +70,8 @@ pub(super) async fn run(
 
     let (images, removed) = (inner.images.clone(), key.clone());
     undo.push("remove root file system", move || async move { Ok(images.remove_rootfs(&removed).await?) });
-    inner.images.prepare_rootfs(&image.id, &key).await?;
+    let users = user_namespace::of(&sandbox.config);
+    inner.images.prepare_mapped_rootfs(&image.id, &key, users).await?;
 
     let dirs = [bundle.clone(), inner.layout.volumes(&record.id)];
     undo.push("remove bundle", move || {
@@ -66,8 +88,79 @@ pub(super) async fn run(
         "unmount root file system",
         move || async move { Ok(images.unmount_rootfs(&unmounted).await?) },
     );
-    inner.images.mount_rootfs(&key, &rootfs, &MountOptions::default()).await?;
-    Ok(Reserved { record, image: image.config.clone(), bundle, rootfs })
+    let options = MountOptions {
+        selinux_label: labels.as_ref().map(|labels| labels.mount.clone()),
+        user_namespace: sandbox.namespaces.user.clone(),
+        ..MountOptions::default()
+    };
+    inner.images.mount_rootfs(&key, &rootfs, &options).await?;
+    let reserved = Reserved {
+        image: image.config.clone(),
+        image_volumes: image_volumes::mount(inner, &record, &bundle, &options).await?,
+        awaits_restore: checkpoint.is_some(),
+        record,
+        bundle,
+        rootfs,
+        labels,
+    };
+    restored(inner, sandbox, reserved, checkpoint, &options).await
+}
+
+/// What is run: the checkpoint's image, or the one asked for, which may hold a checkpoint itself.
+fn image(
+    inner: &Inner,
+    checkpoint: Option<&restore::Unpacked>,
+    config: &ContainerConfig,
+) -> Result<Arc<Image>, Error> {
+    if let Some(checkpoint) = checkpoint {
+        return checkpoint.image(inner);
+    }
+    let wanted = &config.image.image;
+    let image = inner.images.find(wanted).ok_or_else(|| Error::NoSuchImage(wanted.clone()))?;
+    match &image.artifact_type {
+        Some(kind) => {
+            let reason = format!("is an artifact ({kind}): it can be a volume, it cannot be run");
+            Err(Error::bad("config.image.image", reason))
+        }
+        None => Ok(image),
+    }
+}
+
+/// With the checkpoint's files in the root file system, if there is one.
+async fn restored(
+    inner: &Inner,
+    sandbox: &SandboxRecord,
+    mut reserved: Reserved,
+    checkpoint: Option<restore::Unpacked>,
+    options: &MountOptions,
+) -> Result<Reserved, Error> {
+    let volumes = inner.layout.volumes(&reserved.record.id);
+    let checkpoint = match checkpoint {
+        Some(checkpoint) => Some(checkpoint),
+        None => restore::of_image(inner, &reserved.rootfs, &volumes).await?,
+    };
+    let Some(checkpoint) = checkpoint else { return Ok(reserved) };
+    if !reserved.awaits_restore {
+        // What is mounted is the checkpoint itself: the image that it was made in goes in its place.
+        let (image, key) = (checkpoint.image(inner)?, reserved.record.id.to_string());
+        inner.images.unmount_rootfs(&reserved.rootfs).await?;
+        inner.images.remove_rootfs(&key).await?;
+        let users = user_namespace::of(&sandbox.config);
+        inner.images.prepare_mapped_rootfs(&image.id, &key, users).await?;
+        inner.images.mount_rootfs(&key, &reserved.rootfs, options).await?;
+        reserved.record.image_id = image.id.clone();
+        inner.table.announce(&reserved.record).await?;
+        reserved = Reserved { image: image.config.clone(), awaits_restore: true, ..reserved };
+    }
+    checkpoint.apply(inner, &reserved.rootfs).await?;
+    Ok(reserved)
+}
+
+fn remove_volumes(volumes: &Path, undo: &mut Undo) {
+    let dir = volumes.to_owned();
+    undo.push("remove checkpoint", move || {
+        blocking("removing a checkpoint", move || mounts::remove_tree(&dir))
+    });
 }
 
 fn draft(
@@ -81,19 +174,37 @@ fn draft(
         handler: sandbox.handler.clone(),
         image_id: image.id.clone(),
         image_ref: image_ref(image, &config.image.image),
+        volume_images: Vec::new(),
         created_at: Timestamp::now(),
         log_path: log_path(sandbox, &config, &id),
         cgroup_path: format!("{}/{id}", sandbox.cgroup.parent),
         user: ContainerUser::default(),
         stop_signal: stop_signal(&config, image)?,
+        evicted: None,
         state: State::Creating,
         config,
         id,
     })
 }
 
+/// A container that is privileged, or that sees what is not its pod's, is not confined to its pod's label: processes
+/// could not even be looked at.
+fn labels(inner: &Inner, sandbox: &SandboxRecord, config: &ContainerConfig) -> Result<Option<Labels>, Error> {
+    let context = &config.linux.security_context;
+    let options = context.selinux_options.as_ref();
+    let field = "config.linux.security_context.selinux_options";
+    let policy = selinux::policy(&inner.host.selinux, options, field)?;
+    let (Some(policy), Some(level)) = (policy, &sandbox.selinux_level) else { return Ok(None) };
+    let of_host = |mode| mode == NamespaceMode::Node;
+    let namespaces = &context.namespace_options;
+    let confined = !context.privileged && !of_host(namespaces.pid) && !of_host(namespaces.ipc);
+    let of_pod = sandbox.config.linux.security_context.selinux_options.as_ref();
+    let options = options.filter(|options| !options.is_empty()).or(of_pod);
+    Ok(Some(selinux::labels(policy, options, level, confined)))
+}
+
 /// The digest that was asked for, else the first one, else the ID.
-fn image_ref(image: &Image, wanted: &str) -> String {
+pub(super) fn image_ref(image: &Image, wanted: &str) -> String {
     let asked = image.repo_digests.iter().find(|digest| *digest == wanted);
     asked.or(image.repo_digests.first()).cloned().unwrap_or_else(|| image.id.to_string())
 }

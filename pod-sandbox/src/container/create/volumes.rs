@@ -9,11 +9,14 @@ use super::rooted::Rooted;
 use crate::error::Error;
 use crate::mounts::make_dir;
 
-pub(super) fn fill(rootfs: &Path, volume: &VolumePlan) -> Result<(), Error> {
+/// `owner`: whose an empty one is, unless it is root's.
+pub(super) fn fill(rootfs: &Path, volume: &VolumePlan, owner: Option<u32>) -> Result<(), Error> {
     make_dir(&volume.host_path, 0o755)?;
-    match Rooted::find(rootfs, &volume.container_path)? {
-        Some(source) => copy_dir(&source.path(), &volume.host_path),
-        None => Ok(()),
+    match (Rooted::find(rootfs, &volume.container_path)?, owner) {
+        (Some(source), _) => copy_dir(&source.path(), &volume.host_path),
+        (None, Some(id)) => chown(&volume.host_path, Some(id), Some(id))
+            .map_err(Error::store("giving away", &volume.host_path)),
+        (None, None) => Ok(()),
     }
 }
 
@@ -73,7 +76,7 @@ mod tests {
         symlink("sub/file", root.join("real/link")).unwrap();
         // The volume's path goes over a link that is absolute inside the image.
         symlink("/real", root.join("data")).unwrap();
-        fill(&root, &VolumePlan { container_path: PathBuf::from("/data"), host_path: volume.clone() })
+        fill(&root, &VolumePlan { container_path: PathBuf::from("/data"), host_path: volume.clone() }, None)
             .unwrap();
         assert_eq!(fs::read_to_string(volume.join("link")).unwrap(), "content");
         assert_eq!(fs::metadata(volume.join("sub/file")).unwrap().permissions().mode() & 0o777, 0o640);
@@ -83,7 +86,7 @@ mod tests {
     fn a_path_the_image_does_not_have_makes_an_empty_volume() {
         let dir = tempfile::tempdir().unwrap();
         let plan = VolumePlan { container_path: PathBuf::from("/data"), host_path: dir.path().join("v") };
-        fill(dir.path(), &plan).unwrap();
+        fill(dir.path(), &plan, None).unwrap();
         assert_eq!(fs::read_dir(dir.path().join("v")).unwrap().count(), 0);
     }
 }

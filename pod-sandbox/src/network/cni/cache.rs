@@ -84,12 +84,16 @@ impl Cache {
         .await
     }
 
-    /// The container's entries, of whatever network: the name may have changed since.
+    /// The container's entries, of whatever network: the name may have changed since. What a daemon that died while it
+    /// wrote one has left goes; nobody else writes of this container.
     pub(crate) async fn of_container(&self, container_id: &str) -> Result<Vec<Entry>, Error> {
         let (dir, id) = (self.dir.clone(), container_id.to_owned());
         let suffix = format!("-{id}-{INTERFACE}");
-        blocking(move || entries(&dir, |name| name.ends_with(&suffix), |entry| entry.container_id == id))
-            .await
+        blocking(move || {
+            remove_unfinished(&dir, &suffix)?;
+            entries(&dir, |name| name.ends_with(&suffix), |entry| entry.container_id == id)
+        })
+        .await
     }
 
     /// The network's entries.
@@ -118,6 +122,16 @@ fn store(dir: &Path, entry: &Entry) -> Result<(), Error> {
         fs::rename(&temporary, &path)
     };
     write().map_err(Error::io("caching attachment", &path))
+}
+
+fn remove_unfinished(dir: &Path, suffix: &str) -> Result<(), Error> {
+    let suffix = format!("{suffix}.tmp");
+    for file in fs::read_dir(dir).into_iter().flatten().flatten() {
+        if file.file_name().to_str().is_some_and(|name| name.starts_with('.') && name.ends_with(&suffix)) {
+            fs::remove_file(file.path()).map_err(Error::io("removing half an entry", file.path()))?;
+        }
+    }
+    Ok(())
 }
 
 fn entries(

@@ -39,6 +39,15 @@ fn a_container_goes_on_where_it_was() {
 }
 
 #[test]
+fn what_awaits_its_restore_waits_on_unless_the_restore_had_begun() {
+    assert_eq!(container(State::AwaitsRestore, |_| {}), ContainerFate::Keep);
+    let fate = container(State::AwaitsRestore, |facts| facts.was_started = true);
+    assert_eq!(fate, ContainerFate::CutOff);
+    let fate = container(State::AwaitsRestore, |facts| facts.same_boot = false);
+    assert_eq!(fate, ContainerFate::Rebooted);
+}
+
+#[test]
 fn an_exit_is_known_even_without_its_monitor() {
     let fate = container(running(), |facts| (facts.has_monitor, facts.exit) = (false, Some(EXIT)));
     assert_eq!(fate, ContainerFate::Exited(EXIT));

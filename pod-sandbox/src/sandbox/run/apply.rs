@@ -1,27 +1,36 @@
 //! Makes what the plan says, each step with its reverse. Decides nothing.
 
 use std::fs;
+use std::os::unix::fs::chown;
 use std::path::Path;
 use std::sync::Arc;
 
 use linkspan_runtime_oci::Process;
 use linkspan_runtime_oci::monitor::{Monitor, MonitorSpec, PauseSpec};
 
+use super::first_container::{self, FirstContainerPlan};
 use super::plan::{FilePlan, SandboxPlan};
 use crate::error::Error;
 use crate::mounts;
 use crate::namespaces;
 use crate::network::{Attachment, NetworkStatus};
+use crate::plugins;
 use crate::pods::Inner;
 use crate::sandbox::record::SandboxRecord;
 use crate::sandbox::state::State;
+use crate::selinux;
 use crate::table::blocking;
 use crate::undo::Undo;
 
 /// Anybody may pass, nobody may list.
 const POD_DIR_MODE: u32 = 0o711;
 
-pub(super) async fn run(inner: &Arc<Inner>, plan: SandboxPlan, undo: &mut Undo) -> Result<(), Error> {
+pub(super) async fn run(
+    inner: &Arc<Inner>,
+    plan: SandboxPlan,
+    first_container: Option<FirstContainerPlan>,
+    undo: &mut Undo,
+) -> Result<(), Error> {
     let mut record = plan.record.clone();
     announce(inner, &record, undo).await?;
     directories(&plan, undo).await?;
@@ -39,7 +48,10 @@ pub(super) async fn run(inner: &Arc<Inner>, plan: SandboxPlan, undo: &mut Undo) 
         undo.push("end monitor", move || async move { Ok(monitor.shutdown().await?) });
     }
     let (network, monitor) = (network?, monitor?);
-    let pause = start_pause(inner, &monitor, &record, &plan).await?;
+    let pause = match first_container {
+        None => start_pause(inner, &monitor, &record, &plan).await?,
+        Some(container) => first_container::run(inner, &monitor, container, undo).await?,
+    };
     if let Some(attachment) = &record.attachment {
         let netns = attachment.netns.clone();
         let sysctls = plan.namespaces.sysctls.clone();
@@ -47,6 +59,7 @@ pub(super) async fn run(inner: &Arc<Inner>, plan: SandboxPlan, undo: &mut Undo) 
     }
     record.network = network;
     record.state = State::Ready { pause };
+    let _in_flight = plugins::pod_is_about_to(inner, &record, undo).await?;
     let id = record.id.clone();
     inner.add_monitor(id.clone(), monitor.clone());
     if let Err(error) = inner.table.put(record).await {
@@ -110,12 +123,19 @@ async fn cgroup(
 
 async fn files(plan: &SandboxPlan) -> Result<(), Error> {
     let (files, shm) = ([plan.hostname_file.clone(), plan.resolv_conf.clone()], plan.shm.clone());
+    let owner = plan.namespaces.user.map(|users| users.host_id);
+    let label = plan.selinux_labels.as_ref().map(|labels| labels.mount.clone());
     blocking("writing a pod's files", move || {
         for FilePlan { path, content } in &files {
             write_readable(path, content)?;
+            if let Some(owner) = owner {
+                chown(path, Some(owner), Some(owner)).map_err(Error::store("giving away", path))?;
+            }
+            label.as_deref().map_or(Ok(()), |label| selinux::relabel(path, label))?;
         }
         // Its reverse is the removal of the pod's directory, which unmounts all below it.
-        shm.map_or(Ok(()), |shm| mounts::mount_shm(&shm.path, shm.size_bytes))
+        let label = label.as_deref();
+        shm.map_or(Ok(()), |shm| mounts::mount_shm(&shm.path, shm.size_bytes, owner, label))
     })
     .await
 }
@@ -158,6 +178,7 @@ async fn start_pause(
     plan: &SandboxPlan,
 ) -> Result<Process, Error> {
     let spec = PauseSpec {
+        user: record.namespaces.user.clone(),
         network: record.namespaces.network.clone(),
         ipc: record.namespaces.ipc.clone(),
         uts: record.namespaces.uts.clone(),

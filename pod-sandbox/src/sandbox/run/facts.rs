@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use linkspan_runtime_oci::Timestamp;
+use linkspan_config::SandboxKind;
+use linkspan_runtime_oci::cgroup::Support;
+use linkspan_runtime_oci::{CgroupMode, Timestamp};
 
 use crate::error::Error;
 use crate::layout::Layout;
-use crate::model::SandboxId;
+use crate::model::{SandboxConfig, SandboxId};
 use crate::pods::Inner;
+use crate::{selinux, user_namespace};
 
 #[derive(Clone, Debug)]
 pub(super) struct Facts {
@@ -18,6 +21,7 @@ pub(super) struct Facts {
     /// As requested.
     pub(super) runtime_handler: String,
     pub(super) handler: String,
+    pub(super) kind: SandboxKind,
     pub(super) host_name: String,
     /// The host's `/etc/resolv.conf`; empty if there is none.
     pub(super) host_resolv_conf: String,
@@ -25,20 +29,51 @@ pub(super) struct Facts {
     /// Our own top-level group.
     pub(super) cgroup_name: String,
     pub(super) default_sysctls: BTreeMap<String, String>,
+    /// What is in the way of a user namespace. Asked for only if the pod wants one.
+    pub(super) no_user_namespaces: Option<String>,
+    pub(super) selinux: selinux::Support,
+    /// One that no pod has.
+    pub(super) selinux_level: Option<String>,
+    pub(super) cgroup_mode: CgroupMode,
+    pub(super) support: Support,
 }
 
-pub(super) fn read(inner: &Inner, runtime_handler: String, handler: String) -> Result<Facts, Error> {
+pub(super) async fn read(
+    inner: &Inner,
+    config: &SandboxConfig,
+    runtime_handler: String,
+    handler: String,
+) -> Result<Facts, Error> {
+    let no_user_namespaces = match user_namespace::of(config) {
+        Some(_) => user_namespace::obstacle(inner, inner.handler(&handler)?).await?,
+        None => None,
+    };
     let host_name = rustix::system::uname().nodename().to_string_lossy().into_owned();
     Ok(Facts {
         id: SandboxId::generate(),
         now: Timestamp::now(),
         layout: inner.layout.clone(),
         runtime_handler,
+        kind: inner.handler(&handler)?.sandbox,
         handler,
         host_name,
         host_resolv_conf: fs::read_to_string("/etc/resolv.conf").unwrap_or_default(),
         oom_score_adj_floor: inner.host.oom_score_adj_floor,
         cgroup_name: inner.settings.cgroup_name.clone(),
         default_sysctls: inner.settings.container.default_sysctls.clone(),
+        no_user_namespaces,
+        selinux: inner.host.selinux.clone(),
+        selinux_level: free_level(inner),
+        cgroup_mode: inner.cgroups.mode(),
+        support: inner.cgroups.support(),
     })
+}
+
+fn free_level(inner: &Inner) -> Option<String> {
+    if !matches!(inner.host.selinux, selinux::Support::On(Ok(_))) {
+        return None;
+    }
+    let snapshot = inner.table.snapshot();
+    let taken = snapshot.sandboxes.values().filter_map(|record| record.selinux_level.as_deref()).collect();
+    inner.selinux_levels.next(&taken)
 }

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use linkspan_runtime_oci::spec::clamp_oom_score_adj;
+use linkspan_image::IdMap;
+use linkspan_runtime_oci::spec::{check_support, clamp_oom_score_adj};
 use serde::Serialize;
 
 use super::facts::Facts;
@@ -11,8 +12,11 @@ use crate::error::Error;
 use crate::model::{DnsConfig, NamespaceMode, Resources, SandboxConfig};
 use crate::namespaces::{NamespacePlan, Pinned};
 use crate::network::Attachment;
+use crate::resources::of_pod;
 use crate::sandbox::record::{PodCgroup, SandboxRecord};
 use crate::sandbox::state::State;
+use crate::selinux::{self, Labels};
+use crate::user_namespace;
 
 /// What Kubernetes' users are used to.
 const SHM_BYTES: u64 = 64 * 1024 * 1024;
@@ -34,6 +38,9 @@ pub(super) struct SandboxPlan {
     pub(super) pause_oom_score_adj: i32,
     /// Limits of a pod group that we made; the kubelet sets its own.
     pub(super) pod_limits: Option<Resources>,
+    /// Of the pod's files and its shm, and of the sandbox's own container.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) selinux_labels: Option<Labels>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -50,21 +57,39 @@ pub(super) struct ShmPlan {
 
 pub(super) fn decide(config: SandboxConfig, facts: &Facts) -> Result<SandboxPlan, Error> {
     let id = &facts.id;
+    let wanted = config.linux.security_context.selinux_options.as_ref();
+    selinux::policy(&facts.selinux, wanted, "config.linux.security_context.selinux_options")?;
+    let selinux_level = match wanted.filter(|wanted| !wanted.level.is_empty()) {
+        Some(wanted) => facts.selinux_level.is_some().then(|| wanted.level.clone()),
+        None => facts.selinux_level.clone(),
+    };
     let options = &config.linux.security_context.namespace_options;
     let own = |mode: NamespaceMode| mode != NamespaceMode::Node;
     let (network, ipc, pid) = (own(options.network), own(options.ipc), own(options.pid));
+    let users = user_namespace::of(&config);
+    if let (Some(_), Some(reason)) = (users, &facts.no_user_namespaces) {
+        return Err(Error::bad("config.linux.security_context.namespace_options.userns_options", reason));
+    }
     let cgroup = cgroup(&config, facts);
     let namespaces = NamespacePlan {
         dir: facts.layout.namespaces_dir(id),
+        user: users,
         network,
         ipc,
         uts: network,
         hostname: Some(config.hostname.clone()).filter(|hostname| network && !hostname.is_empty()),
-        sysctls: sysctls(&config, facts, network, ipc),
+        sysctls: sysctls(&config, facts, network, ipc, users),
     };
     let hostname = if config.hostname.is_empty() { &facts.host_name } else { &config.hostname };
     let shm = ipc.then(|| ShmPlan { path: facts.layout.shm(id), size_bytes: SHM_BYTES });
-    let limits = config.linux.resources.clone();
+    let limits = match config.linux.cgroup_parent.as_str() {
+        "" => of_pod(config.linux.resources.as_ref(), config.linux.overhead.as_ref()),
+        // The kubelet has limited its own group.
+        _ => None,
+    };
+    if let Some(limits) = &limits {
+        check_support("config.linux.resources", limits, facts.support, facts.cgroup_mode)?;
+    }
     Ok(SandboxPlan {
         pod_dir: facts.layout.pod_dir(id),
         log_directory: Some(PathBuf::from(&config.log_directory)).filter(|dir| !dir.as_os_str().is_empty()),
@@ -76,14 +101,17 @@ pub(super) fn decide(config: SandboxConfig, facts: &Facts) -> Result<SandboxPlan
         shm,
         new_pid_namespace: pid,
         pause_oom_score_adj: clamp_oom_score_adj(PAUSE_OOM_SCORE_ADJ, facts.oom_score_adj_floor),
-        pod_limits: limits.filter(|_| config.linux.cgroup_parent.is_empty()),
+        selinux_labels: selinux::of_pod(&facts.selinux, &config, selinux_level.as_deref()),
+        pod_limits: limits,
         record: SandboxRecord {
             id: id.clone(),
             attachment: network.then(|| attachment(&config, facts, &cgroup)),
             runtime_handler: facts.runtime_handler.clone(),
             handler: facts.handler.clone(),
+            kind: facts.kind,
             created_at: facts.now,
             cgroup,
+            selinux_level,
             namespaces: Pinned::default(),
             network: None,
             state: State::Creating,
@@ -118,7 +146,13 @@ fn attachment(config: &SandboxConfig, facts: &Facts, cgroup: &PodCgroup) -> Atta
 }
 
 /// The request's, and of the defaults those that this pod's namespaces can have.
-fn sysctls(config: &SandboxConfig, facts: &Facts, network: bool, ipc: bool) -> BTreeMap<String, String> {
+fn sysctls(
+    config: &SandboxConfig,
+    facts: &Facts,
+    network: bool,
+    ipc: bool,
+    users: Option<IdMap>,
+) -> BTreeMap<String, String> {
     let fits = |name: &str| {
         let name = name.replace('/', ".");
         if name.starts_with("net.") { network } else { ipc }
@@ -126,6 +160,9 @@ fn sysctls(config: &SandboxConfig, facts: &Facts, network: bool, ipc: bool) -> B
     let mut sysctls = facts.default_sysctls.clone();
     sysctls.retain(|name, _| fits(name));
     sysctls.extend(config.linux.sysctls.clone());
+    for (name, value) in &mut sysctls {
+        *value = user_namespace::sysctl_value(users, name, value);
+    }
     sysctls
 }
 

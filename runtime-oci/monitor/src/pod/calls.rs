@@ -153,12 +153,15 @@ impl Pod {
 
     fn forget(&mut self, container_id: &str) -> Result<Answer, Failure> {
         let found = self.containers.iter().find(|(_, container)| container.container_id == container_id);
-        if let Some((key, container)) = found {
-            if !container.has_exited() {
+        if let Some(key) = found.map(|(key, _)| *key) {
+            // Whoever killed it comes here at once, and in the same turn as its end.
+            self.init_ended(key);
+            // Nobody will want what is still being made: not even its deadline is waited for.
+            self.fail_create(key, failure(FailureKind::Other, "it was to be forgotten".to_owned()));
+            if !self.containers.get(&key).is_some_and(Container::has_exited) {
                 let message = format!("container {container_id} still runs");
                 return Err(failure(FailureKind::AlreadyExists, message));
             }
-            let key = *key;
             self.end_clients(key);
             if let Some(mut container) = self.containers.remove(&key) {
                 container.log.finish(super::now_ns());

@@ -83,6 +83,14 @@ impl Container {
         }
     }
 
+    /// Its init, once there is one.
+    pub(super) fn process(&self) -> Option<Process> {
+        match &self.phase {
+            Phase::Running { process, .. } | Phase::Exited { process, .. } => Some(*process),
+            _ => None,
+        }
+    }
+
     /// Whether this PID is one whose exit we look for by name.
     pub(super) fn awaits(&self, pid: i32) -> bool {
         let init = matches!(&self.phase, Phase::Running { process, .. } if process.pid == pid);
@@ -99,13 +107,9 @@ impl Container {
 
 impl From<&Container> for ContainerState {
     fn from(container: &Container) -> Self {
-        let process = match &container.phase {
-            Phase::Running { process, .. } | Phase::Exited { process, .. } => Some(*process),
-            _ => None,
-        };
         Self {
             container_id: container.container_id.clone(),
-            process,
+            process: container.process(),
             exited: container.has_exited(),
             log_bytes_dropped: container.log.dropped_bytes(),
         }
@@ -296,6 +300,7 @@ impl Plumbing {
         }
         let stream = |kind| {
             let (ours, theirs) = output_pipe()?;
+            give_away(&theirs, request.stdio_owner)?;
             Ok::<_, std::io::Error>((poll.watch_readable(ours, Source::new(kind, key))?, theirs))
         };
         let (stdout, stderr) = (stream(Kind::Stdout).map_err(io)?, stream(Kind::Stderr).map_err(io)?);
@@ -303,11 +308,20 @@ impl Plumbing {
         (stdio.stdout, stdio.stderr) = (Some(stdout.1), Some(stderr.1));
         if request.stdin {
             let (theirs, ours) = pipe_with(PipeFlags::CLOEXEC).map_err(|e| io(e.into()))?;
+            give_away(&theirs, request.stdio_owner).map_err(io)?;
             let source = Source::new(Kind::Stdin, key);
             plumbing.stdin = Stdin::new(ours, request.stdin_once, source, poll).map_err(io)?;
             stdio.stdin = Some(theirs);
         }
         Ok((plumbing, stdio))
+    }
+}
+
+/// Root of a user namespace can pass on to its users only what is its own.
+fn give_away(pipe: &OwnedFd, owner: Option<u32>) -> std::io::Result<()> {
+    match owner {
+        Some(id) => std::os::unix::fs::fchown(pipe, Some(id), Some(id)),
+        None => Ok(()),
     }
 }
 

@@ -26,6 +26,8 @@ const KILLED: i32 = 137;
 pub(super) struct Exec {
     pub(super) exec_id: String,
     container_id: String,
+    /// The container's.
+    init: Option<Process>,
     /// None once answered, while the rest of a tree that was hung up may still live.
     pub(super) caller: Option<Caller>,
     pub(super) ends_with_caller: bool,
@@ -96,7 +98,11 @@ impl Exec {
             return Some(known);
         }
         match &self.phase {
-            Phase::Starting(call) => Some(call.tree()),
+            Phase::Starting(call) => {
+                // Its own cgroup is not known yet.
+                let streams = self.init.and_then(|init| Streams::new(&self.pipes, init));
+                Some(call.tree().with_streams(streams.as_ref()))
+            }
             Phase::Running { process, .. } => Some(Tree::of(*process).with_streams(self.streams.as_ref())),
             Phase::Ended { .. } => None,
         }
@@ -111,7 +117,8 @@ impl Pod {
         request: &ExecCall,
         fds: Vec<OwnedFd>,
     ) -> Result<(), Failure> {
-        self.running(&request.container_id)?;
+        let (_, container) = self.running(&request.container_id)?;
+        let init = container.process();
         let io = |e: std::io::Error| failure(FailureKind::Io, format!("making a pipe: {e}"));
         let pipes = fds.iter().filter_map(pipe_id).collect();
         let mut given = fds.into_iter();
@@ -140,6 +147,7 @@ impl Pod {
         let exec = Exec {
             exec_id: request.exec_id.clone(),
             container_id: request.container_id.clone(),
+            init,
             caller: Some(caller),
             ends_with_caller: request.ends_with_caller,
             phase: Phase::Starting(Box::new(call)),
@@ -167,13 +175,13 @@ impl Pod {
             return;
         }
         call.listen();
-        if code != 0 {
-            let refused = call.refused(code);
-            self.answer_exec(key, Err(refused));
-            return;
-        }
-        match exec.begin_to_run(&self.poll, key) {
+        let begun = match code {
+            0 => exec.begin_to_run(&self.poll, key),
+            code => Err(call.refused(code)),
+        };
+        match begun {
             Ok(terminal) => self.exec_runs(key, terminal),
+            // A runtime may fail, or be killed, when its process runs already.
             Err(refused) => {
                 exec.refused = Some(refused);
                 self.kill_exec(key);

@@ -1,4 +1,4 @@
-//! Pause: the process that holds the pod's namespaces. It is embedded, and started from a sealed memfd.
+//! Pause: the process that holds the pod's namespaces, as root of the pod's user namespace if it has one. It is embedded, and started from a sealed memfd.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -13,8 +13,6 @@ use super::{Pod, now_ns};
 use crate::poll::{Kind, Source, Watch};
 use crate::runtime_call::{failure, wait_code};
 use crate::sys::{self, PauseStage};
-
-static PROGRAM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/pause"));
 
 pub(super) struct Pause {
     pub(super) process: Process,
@@ -72,11 +70,14 @@ fn spawn(call: &PauseCall, inherited_oom_score_adj: Option<&str>) -> io::Result<
     let program = memfd()?;
     let null = File::options().read(true).write(true).open("/dev/null")?;
     let (report, failed) = pipe_with(PipeFlags::CLOEXEC)?;
+    let user = call.user.as_ref().map(|path| File::open(path.as_path()).map_err(|e| named(e, path)));
+    let user = user.transpose()?;
     let oom_score_adj = call.oom_score_adj.map(|value| value.to_string());
     let pid = sys::spawn_pause(&sys::PausePlan {
         program: program.as_fd(),
         cgroups: &cgroup_fds,
         namespaces: &namespace_fds,
+        user: user.as_ref().map(AsFd::as_fd),
         oom_score_adj: oom_score_adj.as_deref().or(inherited_oom_score_adj),
         new_pid: call.new_pid,
         failed: failed.as_fd(),
@@ -85,19 +86,25 @@ fn spawn(call: &PauseCall, inherited_oom_score_adj: Option<&str>) -> io::Result<
     drop(failed);
     let mut told = Vec::new();
     File::from(report).read_to_end(&mut told)?;
-    if told.is_empty() {
-        // Exec closed the pipe: pause runs.
-        return Ok(pid);
+    let mut pid = pid;
+    let mut failure = None;
+    for report in told.chunks(sys::PAUSE_REPORT_BYTES) {
+        let report: [u8; sys::PAUSE_REPORT_BYTES] =
+            report.try_into().map_err(|_| io::Error::from(io::ErrorKind::UnexpectedEof))?;
+        let [stage, index, number @ ..] = report;
+        match stage == PauseStage::Replaced as u8 {
+            true => pid = i32::from_ne_bytes(number),
+            false => failure = Some((stage, usize::from(index), i32::from_ne_bytes(number))),
+        }
     }
-    let told: [u8; sys::PAUSE_FAILURE_BYTES] =
-        told.try_into().map_err(|_| io::Error::from(io::ErrorKind::UnexpectedEof))?;
-    let [stage, index, number @ ..] = told;
-    let error = io::Error::from_raw_os_error(i32::from_ne_bytes(number));
-    let index = usize::from(index);
+    // Without one, exec closed the pipe: pause runs.
+    let Some((stage, index, number)) = failure else { return Ok(pid) };
+    let error = io::Error::from_raw_os_error(number);
     let name = |paths: &[&Text]| paths.get(index).map_or_else(String::new, |path| format!("{path:?}"));
     let what = match stage {
         stage if stage == PauseStage::Cgroup as u8 => format!("entering cgroup {}", name(&cgroups)),
         stage if stage == PauseStage::Namespace as u8 => format!("entering namespace {}", name(&namespaces)),
+        stage if stage == PauseStage::UserNamespace as u8 => format!("becoming root of {:?}", call.user),
         stage if stage == PauseStage::OomScoreAdj as u8 => "setting oom_score_adj".to_owned(),
         stage if stage == PauseStage::Stdio as u8 => "setting up its streams".to_owned(),
         _ => "executing it".to_owned(),
@@ -113,14 +120,23 @@ fn memfd() -> io::Result<OwnedFd> {
     let fd = rustix::fs::memfd_create("pause", flags | MemfdFlags::EXEC)
         .or_else(|_| rustix::fs::memfd_create("pause", flags))?;
     let mut file = File::from(fd);
-    file.write_all(PROGRAM)?;
-    let seals = SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
-    rustix::fs::fcntl_add_seals(&file, seals)?;
+    file.write_all(linkspan_monitor::PAUSE_PROGRAM)?;
+    seal(&file)?;
     // A file that is open for writing cannot be executed.
     let path = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file));
     Ok(File::open(path)?.into())
 }
 
+fn seal(file: &File) -> io::Result<()> {
+    // Not WRITE, which differs for mappings that are there already, and is refused (EBUSY) while the kernel itself holds
+    // a page, as it does to page out.
+    let seals = SealFlags::FUTURE_WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
+    Ok(rustix::fs::fcntl_add_seals(file, seals)?)
+}
+
 fn named(error: io::Error, path: &Text) -> io::Error {
     io::Error::new(error.kind(), format!("{path:?}: {error}"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -52,6 +52,7 @@ pub enum Call {
     /// Opens the container's log file anew, after a rotation. Answer: [`Answer::Done`], once the new file is there.
     ReopenLog { container_id: String },
     /// The container was removed: its exit record and open files go. Answer: [`Answer::Done`], also if unknown.
+    /// One that runs is refused; so is one that is being made, which is given up: ask again.
     Forget { container_id: String },
     /// Kills what is left of the pod and ends the monitor. Answer: [`Answer::Done`], just before the end.
     Shutdown,
@@ -67,7 +68,9 @@ pub struct HelloCall {
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct PauseCall {
-    /// Namespace files to join.
+    /// Namespace files to join. In the user namespace it is root; a new PID namespace is owned by it.
+    #[serde(default)]
+    pub user: Option<Text>,
     pub network: Option<Text>,
     pub ipc: Option<Text>,
     pub uts: Option<Text>,
@@ -96,6 +99,9 @@ pub struct CreateCall {
     pub stdin_once: bool,
     /// With `tty`: where the command says that the runtime sends the terminal to; relative to `cwd`.
     pub console_socket: Option<Text>,
+    /// User and group that the pipes of its streams are given to.
+    #[serde(default)]
+    pub stdio_owner: Option<u32>,
     pub deadline_ms: u64,
     /// Files that count OOM kills of the container: `memory.oom_control` (v1) or `memory.events` (v2). They need
     /// not exist before the container does.

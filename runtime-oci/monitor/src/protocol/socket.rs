@@ -1,7 +1,7 @@
 //! Frames over `SOCK_SEQPACKET`: a message is one frame, and descriptors arrive with the frame they belong to.
 //!
 //! A message carries `J` and the JSON itself, or, past [`INLINE_LIMIT_BYTES`], `M` and the length, with the JSON in a
-//! sealed memfd that is the first descriptor: a packet must fit the peer's socket buffer (about 200 KiB by default, and
+//! memfd that is the first descriptor: a packet must fit the peer's socket buffer (about 200 KiB by default, and
 //! shared with packets not read yet), a command line need not.
 
 use std::fs::File;
@@ -10,7 +10,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags};
+use rustix::fs::{MemfdFlags, Mode, OFlags};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
@@ -112,13 +112,8 @@ pub fn receive(socket: BorrowedFd<'_>) -> io::Result<Option<Frame>> {
 }
 
 fn memfd_of(json: &[u8]) -> io::Result<OwnedFd> {
-    let fd = rustix::fs::memfd_create("linkspan-frame", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
-    let mut file = File::from(fd);
+    let mut file = File::from(rustix::fs::memfd_create("linkspan-frame", MemfdFlags::CLOEXEC)?);
     file.write_all(json)?;
-    rustix::fs::fcntl_add_seals(
-        &file,
-        SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL,
-    )?;
     Ok(file.into())
 }
 

@@ -76,6 +76,42 @@ fn a_signal_is_told_as_128_and_its_number() {
     }
 }
 
+/// What `runtime delete --force` and a Forget right behind it are to a monitor that was busy meanwhile.
+#[test]
+fn a_container_that_is_dead_already_can_be_forgotten_before_its_exit_was_told() {
+    let mut daemon = Daemon::start();
+    let process = daemon.run("a", "exec sleep 1000");
+    let monitor = Process::of(daemon.monitor_pid()).expect("the monitor");
+    let is_in = |pid: i32, state: char| ProcessStat::read(pid).is_ok_and(|stat| stat.state == state);
+    monitor.signal(libc::SIGSTOP).expect("stop");
+    wait_until("the monitor has stopped", || is_in(monitor.pid, 'T'));
+    process.signal(libc::SIGKILL).expect("kill");
+    wait_until("the container is dead", || is_in(process.pid, 'Z'));
+    let id = daemon.send(Call::Forget { container_id: "a".into() }, &[]);
+    monitor.signal(libc::SIGCONT).expect("go on");
+    assert_eq!(daemon.answer(id), Ok(Answer::Done));
+    assert!(daemon.hello().containers.is_empty());
+    assert_eq!(protocol::read_exit(daemon.pod_dir(), "a").expect("no record"), None);
+}
+
+/// A daemon that died in the middle must not keep the next one waiting for a runtime that hangs.
+#[test]
+fn a_create_that_is_to_be_forgotten_is_given_up_at_once() {
+    let mut daemon = Daemon::start();
+    let mut call = daemon.create_call("a", "");
+    let alive = daemon.fifo("alive");
+    let script = r#"exec 8> "$0"; setsid sleep 1000 & sleep 1000"#;
+    call.command = vec!["/bin/sh".into(), "-c".into(), script.into(), alive.clone().into()];
+    call.deadline_ms = 1_000_000;
+    let create = daemon.send(Call::Create(call), &[]);
+    let held = fs::File::open(&alive).expect("the runtime opens it");
+    let forget = |daemon: &mut Daemon| daemon.call(Call::Forget { container_id: "a".into() });
+    wait_until("it is forgotten", || forget(&mut daemon) == Ok(Answer::Done));
+    assert_eq!(read_all(held), "");
+    daemon.answer(create).expect_err("given up");
+    assert!(daemon.hello().containers.is_empty() && !daemon.log_path("a").exists());
+}
+
 #[test]
 fn a_refused_create_tells_the_runtimes_words_and_leaves_nothing() {
     let mut daemon = Daemon::start();
@@ -437,10 +473,57 @@ fn sigterm_ends_the_monitor_only_when_nothing_runs() {
     let process = daemon.run("a", "exec sleep 1000");
     let monitor = Process::of(daemon.monitor_pid()).expect("running");
     monitor.signal(libc::SIGTERM).expect("signal");
-    daemon.hello();
+    let _ = daemon.hello();
     process.signal(libc::SIGKILL).expect("signal");
     assert_eq!(daemon.exit_of("a").code, 137);
     daemon.wait_for_the_end();
+}
+
+#[test]
+fn pause_is_root_of_a_user_namespace_that_owns_its_pid_namespace() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("SKIP: needs root to make a user namespace with other users");
+        return;
+    }
+    let mut daemon = Daemon::start();
+    let _ = daemon.hello();
+    let mut holder = std::process::Command::new("unshare")
+        .args(["--user", "--net", "sleep", "1000"])
+        .spawn()
+        .expect("unshare");
+    let ns = |kind: &str| format!("/proc/{}/ns/{kind}", holder.id());
+    let own = fs::read_link("/proc/self/ns/net").expect("ns");
+    wait_until("it has left ours", || fs::read_link(ns("net")).is_ok_and(|net| net != own));
+    for name in ["uid_map", "gid_map"] {
+        fs::write(format!("/proc/{}/{name}", holder.id()), "0 300000 1000").expect("a map");
+    }
+    let user = fs::read_link(ns("user")).expect("ns");
+    let call = |new_pid| protocol::PauseCall {
+        user: Some(ns("user").as_str().into()),
+        network: Some(ns("net").as_str().into()),
+        new_pid,
+        ..protocol::PauseCall::default()
+    };
+    let Ok(Answer::Started(pause)) = daemon.call(Call::StartPause(call(true))) else { panic!("no pause") };
+    let status = fs::read_to_string(format!("/proc/{}/status", pause.pid)).expect("status");
+    let line = |name: &str| {
+        let words = status.lines().find_map(|line| line.strip_prefix(name)).expect("a line");
+        words.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        (line("Uid:"), line("Gid:"), line("Groups:")),
+        (vec!["300000".to_owned(); 4], vec!["300000".to_owned(); 4], vec![])
+    );
+    assert_eq!(line("NSpid:").last().map(String::as_str), Some("1"));
+    assert_eq!(line("PPid:"), [daemon.monitor_pid().to_string()]);
+    assert_eq!(fs::read_link(format!("/proc/{}/ns/user", pause.pid)).expect("ns"), user);
+    let net = fs::read_link(format!("/proc/{}/ns/net", pause.pid)).expect("ns");
+    assert_eq!(net, fs::read_link(ns("net")).expect("ns"));
+    wait_until("whose place it took is reaped", || children_of(daemon.monitor_pid()).len() == 1);
+    holder.kill().expect("kill");
+    holder.wait().expect("wait");
+    pause.signal(libc::SIGTERM).expect("term");
+    assert_eq!(daemon.exit_of(protocol::PAUSE).code, 0);
 }
 
 #[test]

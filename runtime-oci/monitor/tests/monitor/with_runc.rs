@@ -450,6 +450,7 @@ fn pause_joins_namespaces_and_cgroups() {
     let with_cgroup = fs::create_dir(&cgroup).is_ok();
     let procs = cgroup.join("cgroup.procs");
     let call = PauseCall {
+        user: None,
         network: Some(ns("net").as_str().into()),
         ipc: Some(ns("ipc").as_str().into()),
         uts: Some(ns("uts").as_str().into()),

@@ -9,6 +9,7 @@ fn check(max: &str, expected: &str) {
 fn the_version_is_what_the_runtime_takes_and_we_follow() {
     check("1.0.2-dev", "1.0.2");
     check("1.1.0", "1.1.0");
+    check("1.1.0+dev", "1.1.0");
     check("1.10.1", "1.3.0");
     check("2.0.0", "1.3.0");
     check("nonsense", "1.0.2");
@@ -27,5 +28,17 @@ fn abilities_are_read_from_the_answer() {
         "seccomp":{"enabled":true},"selinux":null,"mountExtensions":{"idmap":{"enabled":true}}}}"#,
     );
     assert!(features.recursive_read_only() && features.user_namespaces() && features.seccomp);
-    assert!(!features.selinux && !features.apparmor);
+    assert!(!features.selinux && !features.apparmor && !features.checkpoint);
+}
+
+#[test]
+fn what_is_not_said_of_seccomp_is_assumed_and_of_checkpoints_is_not() {
+    let check = |rest: &str, seccomp, checkpoint| {
+        let features = parse(format!(r#"{{"ociVersionMax":"1.1.0",{rest}}}"#).as_bytes());
+        assert_eq!((features.seccomp, features.checkpoint), (seccomp, checkpoint), "{rest}");
+    };
+    check(r#""linux":{"seccomp":null}"#, true, false);
+    check(r#""linux":{"seccomp":{"enabled":false}}"#, false, false);
+    check(r#""annotations":{"org.opencontainers.runc.checkpoint.enabled":"true"}"#, true, true);
+    check(r#""annotations":{"org.opencontainers.runc.checkpoint.enabled":"false"}"#, true, false);
 }

@@ -1,8 +1,12 @@
 //! The daemon goes in the middle of sessions: the container and its log do not notice.
 
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
 use linkspan_cri_api::v1;
 use linkspan_tests::streaming::Streams;
-use linkspan_tests::{need, node, requests};
+use linkspan_tests::{need, node, requests, tools};
 
 use super::{attach, exec, processes};
 
@@ -58,6 +62,66 @@ async fn a_killed_daemon_takes_its_sessions_along_and_nothing_of_the_container()
                 counts.len()
             );
         }
+        Ok(())
+    })
+    .await;
+}
+
+/// A crun that, for an exec, does its work and then waits while the file `hold` is there before it tells the PID; with the file
+/// `fail` it says in the end that it has failed.
+fn late(folder: &Path) -> io::Result<PathBuf> {
+    let script = format!(
+        r#"#!/bin/bash
+arguments=("$@")
+for index in "${{!arguments[@]}}"; do
+    [[ ${{arguments[index]}} == --pid-file && " $* " == *' exec '* ]] || continue
+    pid_file=${{arguments[index + 1]}}
+    arguments[index + 1]={folder}/pid-of-$$
+    {crun} "${{arguments[@]}}" || exit
+    while [[ -e {folder}/hold ]]; do sleep 0.02; done
+    mv "${{arguments[index + 1]}}" "$pid_file" && [[ ! -e {folder}/fail ]]
+    exit
+done
+exec {crun} "$@"
+"#,
+        folder = folder.display(),
+        crun = tools::crun().display(),
+    );
+    tools::script(folder.join("late"), &script)
+}
+
+#[tokio::test]
+async fn a_runtime_that_is_late_or_fails_when_its_process_runs_already_leaves_no_process() {
+    need!();
+    let folder = tempfile::tempdir().expect("a folder");
+    let runtimes = vec![("late".to_owned(), late(folder.path()).expect("a script"))];
+    let (hold, fail) = (folder.path().join("hold"), folder.path().join("fail"));
+    node::with(node::Options { runtimes, ..node::Options::default() }, async |node| {
+        let (_, id) = node.run_pod(&requests::sandbox(node, "late"), &requests::idle("c")).await?;
+        let command = ["sh", "-c", "echo ready; sleep 6400"];
+        for (streams, graceful) in [(Streams::ALL, true), (Streams::ALL, false), (Streams::OUTPUT, true)] {
+            fs::write(&hold, "")?;
+            let mut session = exec(node, &id, &command, streams).await?;
+            session.expect("ready").await?;
+            match graceful {
+                true => node.stop().await?,
+                false => node.kill()?,
+            }
+            let _ = session.end().await;
+            node.start_again().await?;
+            fs::remove_file(&hold)?;
+            processes(node, &id, "the end of the command", |processes| !processes.contains("sleep 640"))
+                .await?;
+        }
+        fs::write(&hold, "")?;
+        fs::write(&fail, "")?;
+        let mut session = exec(node, &id, &command, Streams::ALL).await?;
+        session.expect("ready").await?;
+        fs::remove_file(&hold)?;
+        let ended = session.end().await?;
+        assert_ne!(ended.exit_code(), Some(0), "{ended:?}");
+        fs::remove_file(&fail)?;
+        processes(node, &id, "the end of the command", |processes| !processes.contains("sleep 640")).await?;
         Ok(())
     })
     .await;

@@ -1,16 +1,20 @@
 //! What is mounted into a container, beyond what every container has.
 
+mod id_mapping;
+
 use std::path::{Path, PathBuf};
 
 use linkspan_image::ImageConfig;
 use linkspan_runtime_oci::spec::MountInput;
 
-use super::VolumePlan;
+use super::{VolumePlan, defaults};
 use crate::container::create::facts::Facts;
 use crate::error::Error;
 use crate::model::{ContainerConfig, Mount, NamespaceMode, Propagation};
 use crate::mounts::{MountPoint, holding};
 use crate::sandbox::record::SandboxRecord;
+
+pub(super) use id_mapping::whole;
 
 pub(super) struct Mounts {
     pub(super) inputs: Vec<MountInput>,
@@ -35,7 +39,14 @@ pub(super) fn decide(
             ..MountInput::default()
         });
     }
+    mounts.inputs.extend(defaults::mounts(&facts.container, config));
     for (index, (mount, source)) in config.mounts.iter().zip(&facts.sources).enumerate() {
+        check_options(index, mount, facts)?;
+        if let (Some(_), Some(source)) = (&mount.image, source) {
+            mounts.reported.push(mount.clone());
+            mounts.inputs.push(image_volume(mount, source));
+            continue;
+        }
         let host_path = source.clone().unwrap_or_else(|| PathBuf::from(&mount.host_path));
         if source.is_none() {
             mounts.missing.push(host_path.clone());
@@ -48,10 +59,48 @@ pub(super) fn decide(
             readonly: mount.readonly,
             recursive_read_only: mount.recursive_read_only,
             propagation: mount.propagation,
-            options: mount.mount_options.clone(),
+            options: options(mount, facts.restrictions.get(index)),
+            owners: id_mapping::decide(index, mount, facts)?,
         });
     }
     Ok(mounts)
+}
+
+/// The request's own come last; what it takes off is for the runtime to refuse.
+fn options(mount: &Mount, restrictions: Option<&Vec<&'static str>>) -> Vec<String> {
+    let restrictions = restrictions.into_iter().flatten().map(|option| (*option).to_owned());
+    restrictions.chain(further_options(mount)).collect()
+}
+
+/// What an image or artifact holds is for reading alone. Nothing is mounted below it, so that it is so throughout.
+fn image_volume(mount: &Mount, source: &Path) -> MountInput {
+    const DATA: [&str; 3] = ["nosuid", "nodev", "noexec"];
+    let further = further_options(mount).into_iter().filter(|option| !DATA.contains(&option.as_str()));
+    MountInput {
+        container_path: mount.container_path.clone(),
+        host_path: source.to_owned(),
+        readonly: true,
+        options: DATA.map(str::to_owned).into_iter().chain(further).collect(),
+        ..MountInput::default()
+    }
+}
+
+/// Those that are not `readonly` in other words.
+fn further_options(mount: &Mount) -> Vec<String> {
+    mount.mount_options.iter().filter(|option| !["ro", "rw"].contains(&option.as_str())).cloned().collect()
+}
+
+/// A runtime that tells what it knows is not asked for anything else: it would fail later, or not at all.
+fn check_options(index: usize, mount: &Mount, facts: &Facts) -> Result<(), Error> {
+    let known = &facts.features.mount_options;
+    match mount.mount_options.iter().find(|option| !known.is_empty() && !known.contains(option)) {
+        Some(option) => {
+            let reason =
+                format!("the runtime does not know {option:?} (its `features` has no such mount option)");
+            Err(Error::bad(format!("config.mounts[{index}].mount_options"), reason))
+        }
+        None => Ok(()),
+    }
 }
 
 /// The image's volumes that the request mounts nothing on.
@@ -108,6 +157,9 @@ fn check_propagation(index: usize, mount: &Mount, source: &Path, table: &[MountP
         return Ok(());
     }
     let on = on.map(|on| on.path.display().to_string()).unwrap_or_default();
-    let reason = format!("{} is on {on}, which is not {needed}", source.display());
+    let reason = format!(
+        "{} is on {on}, which is not {needed}; `mount --make-shared {on}` makes it one",
+        source.display()
+    );
     Err(Error::bad(format!("config.mounts[{index}].propagation"), reason))
 }

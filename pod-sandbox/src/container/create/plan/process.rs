@@ -2,6 +2,7 @@
 
 use linkspan_image::ImageConfig;
 
+use crate::container::create::facts::Facts;
 use crate::error::Error;
 use crate::model::ContainerConfig;
 
@@ -19,13 +20,13 @@ pub(super) fn decide(
     config: &ContainerConfig,
     image: &ImageConfig,
     hostname: &str,
-    home: Option<&str>,
+    facts: &Facts,
 ) -> Result<Process, Error> {
     let args = args(config, image);
     if args.first().is_none_or(String::is_empty) {
         return Err(Error::bad("config.command", "is empty, and the image has no command either"));
     }
-    Ok(Process { args, cwd: cwd(config, image), env: env(config, image, hostname, home) })
+    Ok(Process { args, cwd: cwd(config, image), env: env(config, image, hostname, facts) })
 }
 
 /// Kubernetes' table, "Notes" of "Define a Command and Arguments for a Container": a command of one's own leaves the
@@ -48,18 +49,21 @@ fn cwd(config: &ContainerConfig, image: &ImageConfig) -> String {
     }
 }
 
-fn env(config: &ContainerConfig, image: &ImageConfig, hostname: &str, home: Option<&str>) -> Vec<String> {
+fn env(config: &ContainerConfig, image: &ImageConfig, hostname: &str, facts: &Facts) -> Vec<String> {
     let mut env = vec![("PATH".to_owned(), PATH.to_owned()), ("HOSTNAME".to_owned(), hostname.to_owned())];
     if config.tty {
         env.push(("TERM".to_owned(), "xterm".to_owned()));
     }
-    if let Some(home) = home {
-        env.push(("HOME".to_owned(), home.to_owned()));
+    if let Some(home) = &facts.home {
+        env.push(("HOME".to_owned(), home.clone()));
     }
     let mut set = |key: &str, value: &str| match env.iter_mut().find(|(known, _)| known == key) {
         Some((_, old)) => value.clone_into(old),
         None => env.push((key.to_owned(), value.to_owned())),
     };
+    for variable in &facts.container.default_env {
+        set(&variable.name, &variable.value);
+    }
     for entry in &image.env {
         let (key, value) = entry.split_once('=').unwrap_or((entry, ""));
         set(key, value);

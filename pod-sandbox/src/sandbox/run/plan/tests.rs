@@ -1,12 +1,16 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use linkspan_runtime_oci::Timestamp;
+use linkspan_config::SandboxKind;
+use linkspan_runtime_oci::cgroup::Support;
+use linkspan_runtime_oci::{CgroupMode, Timestamp};
 
 use super::{SandboxPlan, decide};
 use crate::golden;
 use crate::layout::Layout;
-use crate::model::{DnsConfig, NamespaceMode, PortMapping, Protocol, SandboxConfig, SandboxId};
+use crate::model::{
+    DnsConfig, IdMapping, NamespaceMode, PortMapping, Protocol, SandboxConfig, SandboxId, UserNamespace,
+};
 use crate::sandbox::run::facts::Facts;
 
 fn facts() -> Facts {
@@ -16,11 +20,17 @@ fn facts() -> Facts {
         layout: Layout::new(Path::new("/var/lib/linkspan"), Path::new("/run/linkspan")),
         runtime_handler: String::new(),
         handler: "crun".to_owned(),
+        kind: SandboxKind::Native,
         host_name: "node1".to_owned(),
         host_resolv_conf: "nameserver 192.0.2.53\n".to_owned(),
         oom_score_adj_floor: -1000,
         cgroup_name: "linkspan".to_owned(),
+        selinux: crate::selinux::Support::Off,
+        selinux_level: None,
         default_sysctls: BTreeMap::from([("net.ipv4.ping_group_range".to_owned(), "0 0".to_owned())]),
+        no_user_namespaces: None,
+        cgroup_mode: CgroupMode::V2,
+        support: Support { swap: true, hugetlb: true },
     }
 }
 
@@ -73,6 +83,27 @@ fn a_pod_of_the_host_has_no_namespaces_of_its_own() {
         config.dns_config = None;
     });
     golden::check("sandbox/run/plan/golden/host.json", &plan);
+}
+
+fn with_own_users(config: &mut SandboxConfig) {
+    let mappings = vec![IdMapping { container_id: 0, host_id: 65_536, length: 65_536 }];
+    let users = UserNamespace { mode: NamespaceMode::Pod, uids: mappings.clone(), gids: mappings };
+    config.linux.security_context.namespace_options.userns_options = Some(users);
+}
+
+#[test]
+fn a_pod_with_users_of_its_own() {
+    golden::check("sandbox/run/plan/golden/user-namespace.json", &plan(with_own_users));
+}
+
+#[test]
+fn a_host_without_user_namespaces_says_so_to_those_who_want_one() {
+    let facts = Facts { no_user_namespaces: Some("for a reason".to_owned()), ..facts() };
+    assert!(decide(config(), &facts).is_ok());
+    let mut config = config();
+    with_own_users(&mut config);
+    let refused = decide(config, &facts).unwrap_err().to_string();
+    assert_eq!(refused, "config.linux.security_context.namespace_options.userns_options: for a reason");
 }
 
 #[test]

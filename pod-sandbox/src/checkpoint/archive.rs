@@ -1,0 +1,128 @@
+//! A container's archive: a tar file as CRI-O, containerd and checkpointctl have it.
+
+use std::fs::{self, File};
+use std::io::{self, BufReader, BufWriter, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Component, Path};
+
+use serde::Serialize;
+
+use super::dump::ConfigDump;
+use crate::error::Error;
+
+pub(crate) const CONFIG: &str = "config.dump";
+pub(super) const SPEC: &str = "spec.dump";
+/// CRIU's images.
+pub(crate) const IMAGES: &str = "checkpoint";
+pub(crate) const CHANGES: &str = "rootfs-diff.tar";
+pub(super) const DELETED: &str = "deleted.files";
+/// CRIU's log and statistics of the dump; those of a restore are not ours to carry.
+pub(super) const LOGS: [&str; 2] = ["dump.log", "stats-dump"];
+
+/// Single files of an archive.
+const FILES: [&str; 6] = [CONFIG, SPEC, CHANGES, DELETED, LOGS[0], LOGS[1]];
+
+/// Packs what is in `dir`; `archive` must not be there. Its owner alone may read it: it holds the containers' memory.
+pub(super) fn pack(dir: &Path, archive: &Path) -> Result<(), Error> {
+    let failed = |error: io::Error| Error::store("writing", archive)(error);
+    let file = File::options().write(true).create_new(true).mode(0o600).open(archive).map_err(failed)?;
+    let mut builder = tar::Builder::new(BufWriter::new(file));
+    for name in FILES {
+        let path = dir.join(name);
+        if path.exists() {
+            builder.append_path_with_name(&path, name).map_err(failed)?;
+        }
+    }
+    builder.append_dir_all(IMAGES, dir.join(IMAGES)).map_err(failed)?;
+    builder.into_inner().and_then(|mut file| file.flush()).map_err(failed)
+}
+
+/// Unpacks an archive into the empty directory `dir`: the files that belong to one, and no others.
+///
+/// # Errors
+/// [`Error::BadConfig`] for what is no archive of a container, in `field`.
+pub(crate) fn unpack(archive: &Path, dir: &Path, field: &str) -> Result<(), Error> {
+    let bad = |error: io::Error| Error::bad(field, format!("checkpoint {}: {error}", archive.display()));
+    let images = dir.join(IMAGES);
+    fs::create_dir_all(&images).map_err(Error::store("making directory", &images))?;
+    let file = File::open(archive).map_err(bad)?;
+    let mut entries = tar::Archive::new(BufReader::new(file));
+    for entry in entries.entries().map_err(bad)? {
+        let mut entry = entry.map_err(bad)?;
+        if !entry.header().entry_type().is_file() {
+            continue;
+        }
+        let name = entry.path().map_err(bad)?.into_owned();
+        let Some(place) = place(&name) else {
+            tracing::debug!(name = %name.display(), "a checkpoint's file that is not needed");
+            continue;
+        };
+        let path = dir.join(place);
+        let made = File::options().write(true).create_new(true).mode(0o600).open(&path);
+        let mut file = made.map_err(Error::store("making", &path))?;
+        io::copy(&mut entry, &mut file).map_err(Error::store("unpacking", &path))?;
+    }
+    match dir.join(CONFIG).is_file() && images.join("inventory.img").is_file() {
+        true => Ok(()),
+        false => {
+            let reason = format!("{} has no {CONFIG} or no {IMAGES}/inventory.img", archive.display());
+            Err(Error::bad(field, reason))
+        }
+    }
+}
+
+/// Copies an archive's files out of a directory that somebody else filled, an image's root file system.
+pub(crate) fn copy(from: &Path, dir: &Path) -> Result<(), Error> {
+    let images = dir.join(IMAGES);
+    fs::create_dir_all(&images).map_err(Error::store("making directory", &images))?;
+    let of_images = fs::read_dir(from.join(IMAGES)).map_err(Error::store("listing", from.join(IMAGES)))?;
+    let of_images = of_images.flatten().map(|entry| Path::new(IMAGES).join(entry.file_name()));
+    for name in FILES.into_iter().map(|name| Path::new(name).to_owned()).chain(of_images) {
+        let path = from.join(&name);
+        // Links could lead anywhere.
+        if fs::symlink_metadata(&path).is_ok_and(|found| found.is_file()) {
+            fs::copy(&path, dir.join(&name)).map_err(Error::store("copying", &path))?;
+        }
+    }
+    Ok(())
+}
+
+/// Where a member belongs; `None` if it is none of an archive's.
+fn place(name: &Path) -> Option<&Path> {
+    let name = name.strip_prefix("./").unwrap_or(name);
+    let parts: Option<Vec<&str>> = name
+        .components()
+        .map(|part| if let Component::Normal(part) = part { part.to_str() } else { None })
+        .collect();
+    match parts?.as_slice() {
+        [file] if FILES.contains(file) => Some(name),
+        [IMAGES, _] => Some(name),
+        _ => None,
+    }
+}
+
+/// # Errors
+/// [`Error::BadConfig`] in `field` if it is not what it should be.
+pub(crate) fn read_config(dir: &Path, field: &str) -> Result<ConfigDump, Error> {
+    read_json(&dir.join(CONFIG), field)
+}
+
+/// The paths that the container removed; none if the archive does not say.
+pub(crate) fn read_deleted(dir: &Path, field: &str) -> Result<Vec<String>, Error> {
+    let path = dir.join(DELETED);
+    if path.exists() { read_json(&path, field) } else { Ok(Vec::new()) }
+}
+
+pub(super) fn read_json<T: serde::de::DeserializeOwned>(path: &Path, field: &str) -> Result<T, Error> {
+    let text = fs::read(path).map_err(Error::store("reading", path))?;
+    serde_json::from_slice(&text).map_err(|error| Error::bad(field, format!("{}: {error}", path.display())))
+}
+
+pub(super) fn write_json(path: &Path, value: &impl Serialize) -> Result<(), Error> {
+    let text = serde_json::to_vec_pretty(value).map_err(|e| Error::store("encoding", path)(e.into()))?;
+    let made = File::options().write(true).create(true).truncate(true).mode(0o600).open(path);
+    made.and_then(|mut file| file.write_all(&text)).map_err(Error::store("writing", path))
+}
+
+#[cfg(test)]
+mod tests;

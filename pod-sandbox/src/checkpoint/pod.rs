@@ -1,0 +1,249 @@
+//! CheckpointPod: all running containers as of one instant.
+//!
+//! ```text
+//! output/checkpoint-manifest.json   what there is, with digests
+//! output/pod-config.json            the sandbox's configuration
+//! output/containers/<name>.tar      an archive each
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::container::{Place, finish, freeze, running, write};
+use super::{archive, means};
+use crate::container::record::ContainerRecord;
+use crate::container::state::State;
+use crate::error::{Error, Refusal};
+use crate::model::{ContainerConfig, SandboxState, StringMap};
+use crate::mounts;
+use crate::pods::{Inner, Pods};
+use crate::sandbox::record::SandboxRecord;
+use crate::table::blocking;
+use crate::undo::Undo;
+use crate::{find, validate};
+
+pub(super) const MANIFEST: &str = "checkpoint-manifest.json";
+pub(super) const POD_CONFIG: &str = "pod-config.json";
+const CONTAINERS: &str = "containers";
+pub(super) const VERSION: u32 = 1;
+const RUNTIME: &str = "linkspan";
+
+/// `checkpoint-manifest.json`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Manifest {
+    pub(super) version: u32,
+    pub(super) runtime: String,
+    pub(super) runtime_handler: String,
+    pub(super) sandbox_id: String,
+    pub(super) containers: Vec<ManifestContainer>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct ManifestContainer {
+    pub(super) name: String,
+    pub(super) id: String,
+    /// Relative to the manifest.
+    pub(super) archive: PathBuf,
+    pub(super) sha256: String,
+    pub(super) config: ContainerConfig,
+}
+
+impl Pods {
+    /// Writes the state of all running containers of a sandbox, as of one instant, below the empty directory
+    /// `output_path`; none stays frozen (CRI api.proto, CheckpointPod). `budget` is what the caller will wait at most.
+    /// Cancel safe: it is finished, or leaves nothing.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchSandbox`], [`Error::Ambiguous`]; [`Error::BadConfig`] names the field; [`Error::Refused`] unless
+    /// sandbox and containers run; [`Error::NoCheckpoint`]; [`Error::TimedOut`]; [`Error::Runtime`] with CRIU's words.
+    pub async fn checkpoint_pod(
+        &self,
+        id: &str,
+        output_path: &str,
+        container_ids: &[String],
+        options: &StringMap,
+        budget: Option<Duration>,
+    ) -> Result<(), Error> {
+        no_options(options)?;
+        let sandbox = find::sandbox(&self.inner.table.snapshot(), id)?;
+        let output = output(output_path)?;
+        let means = means(&self.inner, &sandbox.handler).await?;
+        let inner = Arc::clone(&self.inner);
+        let ids = container_ids.to_vec();
+        let timeout = budget.unwrap_or(inner.settings.runtime_timeout);
+        let work = Box::pin(async move {
+            let _sandbox = inner.locks.exclusive(sandbox.id.as_str()).await;
+            let containers = wanted(&inner, &sandbox, &ids)?;
+            let (mut always, mut failed) = (Undo::default(), Undo::default());
+            let dir = output.clone();
+            failed.push("remove unfinished checkpoint", move || blocking("emptying", move || empty(&dir)));
+            let written = async {
+                let mut locks = Vec::new();
+                for container in &containers {
+                    locks.push(inner.locks.exclusive(container.id.as_str()).await);
+                }
+                mounts::make_dir(&output.join(CONTAINERS), 0o700)?;
+                let mut places = Vec::new();
+                let mut archives = Vec::new();
+                for container in &containers {
+                    running(&inner, &container.id)?;
+                    let name =
+                        PathBuf::from(CONTAINERS).join(format!("{}.tar", container.config.metadata.name));
+                    let (id, location) = (&container.id, output.join(&name));
+                    places.push(Place::prepare(&inner, id, &location, &mut always, &mut failed).await?);
+                    archives.push(name);
+                }
+                for container in &containers {
+                    freeze(&means, &container.id, &mut always).await?;
+                }
+                for (container, place) in containers.iter().zip(&places) {
+                    write(&inner, &means, (container, &sandbox), place, timeout).await?;
+                }
+                describe(&sandbox, &containers, archives, &output).await?;
+                Ok(locks)
+            };
+            let what = format!("checkpointing sandbox {}", sandbox.id);
+            let written = tokio::time::timeout(timeout, written).await;
+            let written = written.unwrap_or(Err(Error::TimedOut { what, after: timeout }));
+            let locks = finish(written, always, failed).await?;
+            drop(locks);
+            tracing::info!(sandbox_id = %sandbox.id, output = %output.display(), "pod checkpointed");
+            Ok(())
+        });
+        self.inner.detached("CheckpointPod", work).await
+    }
+}
+
+/// There are none that we know.
+pub(super) fn no_options(options: &StringMap) -> Result<(), Error> {
+    match options.keys().next() {
+        Some(key) => {
+            let start: String = key.chars().take(64).collect();
+            Err(Error::bad(format!("options[{start:?}]"), "is no option that Linkspan knows"))
+        }
+        None => Ok(()),
+    }
+}
+
+/// An empty directory, and no link to one.
+fn output(path: &str) -> Result<PathBuf, Error> {
+    validate::path("output_path", path)?;
+    let output = PathBuf::from(path);
+    let bad = |reason: &str| Err(Error::bad("output_path", format!("{path} {reason}")));
+    match fs::symlink_metadata(&output) {
+        Ok(found) if found.is_dir() => {
+            match fs::read_dir(&output).map(|mut entries| entries.next().is_none()) {
+                Ok(true) => Ok(output),
+                Ok(false) => bad("is not empty"),
+                Err(error) => bad(&format!("cannot be read: {error}")),
+            }
+        }
+        Ok(_) => bad("is not a directory"),
+        Err(error) => bad(&format!("cannot be used: {error}")),
+    }
+}
+
+/// Exactly the containers that run; two of one name would be one file.
+fn wanted(
+    inner: &Inner,
+    sandbox: &SandboxRecord,
+    ids: &[String],
+) -> Result<Vec<Arc<ContainerRecord>>, Error> {
+    let snapshot = inner.table.snapshot();
+    let state = snapshot.sandboxes.get(&sandbox.id).map_or(SandboxState::NotReady, |now| now.state.for_cri());
+    if state != SandboxState::Ready {
+        return Err(Error::Refused(Refusal::SandboxNotReady { id: sandbox.id.to_string(), state }));
+    }
+    if ids.is_empty() {
+        return Err(Error::bad("container_ids", "is empty"));
+    }
+    let mut found = BTreeMap::new();
+    for (index, id) in ids.iter().enumerate() {
+        let bad = |reason: &str| Error::bad(format!("container_ids[{index}]"), format!("{id:?} {reason}"));
+        let record = find::container(&snapshot, id)?;
+        if record.sandbox_id != sandbox.id {
+            return Err(bad("is in another sandbox"));
+        }
+        let (record, _) = running(inner, &record.id)?;
+        if found.insert(record.config.metadata.name.clone(), record).is_some() {
+            return Err(bad("is there twice, or another of its name is"));
+        }
+    }
+    let meant: BTreeSet<&str> = found.values().map(|record| record.id.as_str()).collect();
+    let forgotten = snapshot.containers.values().find(|record| {
+        record.sandbox_id == sandbox.id
+            && matches!(record.state, State::Running { .. })
+            && !meant.contains(record.id.as_str())
+    });
+    match forgotten {
+        Some(record) => Err(Error::bad("container_ids", format!("{} runs too, and is missing", record.id))),
+        None => Ok(found.into_values().collect()),
+    }
+}
+
+async fn describe(
+    sandbox: &Arc<SandboxRecord>,
+    containers: &[Arc<ContainerRecord>],
+    archives: Vec<PathBuf>,
+    output: &Path,
+) -> Result<(), Error> {
+    let (sandbox, containers, output) = (Arc::clone(sandbox), containers.to_vec(), output.to_owned());
+    blocking("describing a checkpoint", move || {
+        let mut described = Vec::new();
+        for (record, archive) in containers.iter().zip(archives) {
+            described.push(ManifestContainer {
+                name: record.config.metadata.name.clone(),
+                id: record.id.to_string(),
+                sha256: sha256(&output.join(&archive))?,
+                archive,
+                config: record.config.clone(),
+            });
+        }
+        let manifest = Manifest {
+            version: VERSION,
+            runtime: RUNTIME.to_owned(),
+            runtime_handler: sandbox.handler.clone(),
+            sandbox_id: sandbox.id.to_string(),
+            containers: described,
+        };
+        archive::write_json(&output.join(POD_CONFIG), &sandbox.config)?;
+        archive::write_json(&output.join(MANIFEST), &manifest)
+    })
+    .await
+}
+
+pub(super) fn sha256(path: &Path) -> Result<String, Error> {
+    use std::fmt::Write as _;
+    let failed = || Error::store("reading", path);
+    let mut hasher = Sha256::new();
+    let mut file = fs::File::open(path).map_err(failed())?;
+    let mut buffer = vec![0; 128 * 1024];
+    loop {
+        match file.read(&mut buffer).map_err(failed())? {
+            0 => break,
+            length => hasher.update(&buffer[..length]),
+        }
+    }
+    Ok(hasher.finalize().iter().fold(String::new(), |mut text, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    }))
+}
+
+fn empty(output: &Path) -> Result<(), Error> {
+    for entry in fs::read_dir(output).map_err(Error::store("listing", output))?.flatten() {
+        let path = entry.path();
+        let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+        removed.map_err(Error::store("removing", &path))?;
+    }
+    Ok(())
+}

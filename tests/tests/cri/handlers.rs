@@ -1,0 +1,117 @@
+//! Runtime handlers: any number of them, each with a binary of its own.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use linkspan_cri_api::v1;
+use linkspan_tests::node::{Node, Options};
+use linkspan_tests::{need, node, requests, tools};
+use tokio::process::Command;
+use tonic::Code;
+
+fn three() -> Vec<(String, PathBuf)> {
+    [("crun", tools::crun()), ("runc", tools::runc()), ("youki", tools::youki())]
+        .map(|(name, path)| (name.to_owned(), path))
+        .to_vec()
+}
+
+async fn status(node: &mut Node) -> Result<v1::StatusResponse> {
+    Ok(node.runtime.status(v1::StatusRequest { verbose: true }).await?.into_inner())
+}
+
+/// Whether the runtime at `path` says that it runs the container.
+async fn runs(path: &Path, root: &Path, id: &str) -> Result<bool> {
+    let output = Command::new(path).arg("--root").arg(root).args(["state", id]).output().await?;
+    if !output.status.success() {
+        return Ok(false);
+    }
+    let state: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+    Ok(state["status"] == "running" && state["id"] == id)
+}
+
+#[tokio::test]
+async fn crun_runc_and_youki_run_side_by_side_each_its_own_pods() {
+    need!(Runc, Youki);
+    let options = Options { runtimes: three(), ..Options::default() };
+    node::with(options, async |node| {
+        let mut pods = Vec::new();
+        for (name, _) in three() {
+            let sandbox = requests::sandbox(node, &name);
+            let mut container = requests::idle("c");
+            requests::security(&mut container).seccomp = Some(v1::SecurityProfile::default());
+            let (sandbox_id, id) = node.run_pod_on(&name, &sandbox, &container).await?;
+            let status = node.output(&id, &["cat", "/proc/1/status"]).await?;
+            ensure!(status.contains("Seccomp:\t2"), "{name}: RuntimeDefault without a filter: {status}");
+            assert_eq!(node.sandbox_status(&sandbox_id).await?.runtime_handler, name);
+            pods.push((name, sandbox_id, id));
+        }
+        for (name, _, id) in &pods {
+            for (other, path) in three() {
+                let root = node.prefix().join("run/linkspan/runtimes").join(&other);
+                let known = runs(&path, &root, id).await?;
+                assert_eq!(known, other == *name, "a container of {name}, asked of {other}");
+            }
+            assert_eq!(node.output(id, &["cat", "/proc/1/comm"]).await?, "sh", "{name}");
+        }
+        node.kill()?;
+        node.start_again().await?;
+        for (name, sandbox_id, id) in &pods {
+            assert_eq!(node.output(id, &["echo", "again"]).await?, "again", "{name}");
+            node.stop_container(id, 5).await?;
+            assert_eq!(node.container_status(id).await?.exit_code, 0, "{name}");
+            node.remove_sandbox(sandbox_id).await?;
+        }
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn status_has_every_handler_with_what_its_runtime_says_it_can_do() {
+    need!(Runc, Youki);
+    let options = Options { runtimes: three(), ..Options::default() };
+    node::with(options, async |node| {
+        let found = status(node).await?.runtime_handlers;
+        let names: Vec<&str> = found.iter().map(|handler| handler.name.as_str()).collect();
+        assert_eq!(names, ["", "crun", "runc", "youki"], "the default handler under the empty name too");
+        for (name, path) in three() {
+            let output = Command::new(&path).arg("features").output().await?;
+            let says: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+            let rro = says["mountOptions"].as_array().context("mount options")?.iter().any(|o| o == "rro");
+            let handler = found.iter().find(|handler| handler.name == name).context("a handler")?;
+            let features = handler.features.as_ref().context("features")?;
+            assert_eq!(features.recursive_read_only_mounts, rro, "{name}");
+        }
+        assert_eq!(found[0].features, found[1].features);
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_handler_whose_binary_is_missing_is_named_and_keeps_nothing_else_from_working() {
+    need!();
+    let gone = PathBuf::from("/nonexistent/kata");
+    let runtimes = vec![("crun".to_owned(), tools::crun()), ("kata".to_owned(), gone)];
+    node::with(Options { runtimes, ..Options::default() }, async |node| {
+        let answer = status(node).await?;
+        let features = answer.runtime_handlers.iter().find(|handler| handler.name == "kata");
+        assert_eq!(features.context("kata")?.features, Some(v1::RuntimeHandlerFeatures::default()));
+        let info: serde_json::Value = serde_json::from_str(&answer.info["handlers"])?;
+        let kata = info.as_array().context("a list")?.iter().find(|handler| handler["name"] == "kata");
+        let error = kata.context("kata")?["error"].as_str().unwrap_or_default().to_owned();
+        ensure!(error.contains("/nonexistent/kata"), "{error}");
+
+        let refused = node.run_sandbox(&requests::sandbox(node, "no"), "kata").await.unwrap_err();
+        assert_eq!(refused.code(), Code::FailedPrecondition);
+        ensure!(refused.message().contains("/nonexistent/kata"), "{}", refused.message());
+        let unknown = node.run_sandbox(&requests::sandbox(node, "no"), "gvisor").await.unwrap_err();
+        assert_eq!(unknown.code(), Code::InvalidArgument);
+        ensure!(unknown.message().contains("crun, kata"), "{}", unknown.message());
+
+        let (_, id) = node.run_pod(&requests::sandbox(node, "yes"), &requests::idle("c")).await?;
+        assert_eq!(node.output(&id, &["echo", "works"]).await?, "works");
+        Ok(())
+    })
+    .await;
+}
