@@ -1,5 +1,6 @@
 //! ExecSync: a process in a container, its output in memory.
 
+use std::future;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::pin::pin;
@@ -108,6 +109,17 @@ async fn collect(
             () = &mut drained, if exit.is_some() => break,
         }
     }
+    // A daemon that was held up finds its time over and what came within it unread.
+    for (stream, chunk) in [(&mut stdout, first), (&mut stderr, second)] {
+        tokio::select! {
+            biased;
+            read = stream.read(chunk) => {
+                let length = read.map_err(Error::io(what))?;
+                stream.keep(&chunk[..length], &mut room);
+            }
+            () = future::ready(()) => {}
+        }
+    }
     let exit = match exit {
         Some(exit) => exit,
         None => exec.await,
@@ -168,3 +180,6 @@ impl Collector {
         self.kept.extend_from_slice(&chunk[..fits]);
     }
 }
+
+#[cfg(test)]
+mod tests;
