@@ -1,6 +1,5 @@
 //! ExecSync: a process in a container, its output in memory.
 
-use std::future;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::pin::pin;
@@ -10,6 +9,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::unix::pipe::Receiver;
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use crate::Error;
 use crate::monitor::{ExecExit, ExecRequest, ExecStdio, Monitor};
@@ -111,13 +111,9 @@ async fn collect(
     }
     // A daemon that was held up finds its time over and what came within it unread.
     for (stream, chunk) in [(&mut stdout, first), (&mut stderr, second)] {
-        tokio::select! {
-            biased;
-            read = stream.read(chunk) => {
-                let length = read.map_err(Error::io(what))?;
-                stream.keep(&chunk[..length], &mut room);
-            }
-            () = future::ready(()) => {}
+        if let Ok(read) = timeout(Duration::ZERO, stream.read(chunk)).await {
+            let length = read.map_err(Error::io(what))?;
+            stream.keep(&chunk[..length], &mut room);
         }
     }
     let exit = match exit {

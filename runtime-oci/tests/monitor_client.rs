@@ -15,16 +15,8 @@ use tokio::sync::mpsc::UnboundedReceiver;
 const LIMIT: Duration = Duration::from_secs(30);
 const MIB: usize = 1 << 20;
 
-/// `fake VERB SCRIPT PID_FILE`; a container waits for a line in `start`, an exec until the runtime is gone: a shell,
-/// unlike an OCI runtime, would reap what ends before it.
-const FAKE_RUNTIME: &str = r#"#!/bin/sh
-verb=$1 script=$2 pid_file=$3
-case $verb in
-create) setsid sh -c 'read -r line < start; exec sh -c "$1"' sh "$script" & ;;
-exec) setsid sh -c 'while kill -0 "$2" 2>/dev/null; do :; done; exec sh -c "$1"' sh "$script" $$ & ;;
-esac
-echo $! > "$pid_file"
-"#;
+/// The monitor's own tests have the same.
+const FAKE_RUNTIME: &str = include_str!("../monitor/tests/monitor/fake-runtime");
 
 struct Pod {
     dir: tempfile::TempDir,
@@ -243,11 +235,10 @@ async fn a_runtime_that_did_not_begin_to_create_is_asked_again() {
 async fn a_runtime_that_did_not_begin_to_exec_is_asked_again() {
     let Some(pod) = Pod::start().await else { return };
     pod.run("a", "exec sleep 1000").await;
-    let mut request = pod.exec("a", "e", "", None);
+    let mut request = pod.exec("a", "e", "echo done", None);
     let script = "[ -e tried ] || { touch tried; echo 'Error: failed to seal /proc/self/exe' >&2; exit 1; }
-        runtime=$$; { while kill -0 $runtime 2>/dev/null; do :; done; echo done; } & echo $! >pid";
-    request.command = vec!["/bin/sh".into(), "-c".into(), script.into()];
-    request.pid_file = request.bundle.join("pid");
+        exec \"$@\"";
+    request.command.splice(0..0, ["/bin/sh", "-c", script, "sh"].map(OsString::from));
     let output = exec_sync(&pod.monitor, request, MIB).await.expect("it began at the second try");
     assert_eq!((output.stdout.as_slice(), output.stderr.as_slice()), (b"done\n".as_slice(), b"".as_slice()));
     pod.monitor.shutdown().await.expect("shutdown");

@@ -18,17 +18,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 /// Nothing here takes seconds unless something is wrong.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// The OCI runtime of these tests: `fake VERB SCRIPT PID_FILE`. A container waits for a line in `start`, an exec until
-/// the runtime is gone: a shell, unlike an OCI runtime, would reap what ends before it.
-const FAKE_RUNTIME: &str = r#"#!/bin/sh
-verb=$1 script=$2 pid_file=$3
-exec 3<&0
-case $verb in
-create) setsid sh -c 'read -r line < start; exec sh -c "$1"' sh "$script" <&3 3<&- & ;;
-exec) setsid sh -c 'while kill -0 "$2" 2>/dev/null; do :; done; exec sh -c "$1"' sh "$script" $$ <&3 3<&- & ;;
-esac
-echo $! > "$pid_file"
-"#;
+/// The OCI runtime of these tests.
+const FAKE_RUNTIME: &str = include_str!("fake-runtime");
 
 pub(crate) struct Daemon {
     pub(crate) dir: tempfile::TempDir,
