@@ -129,6 +129,13 @@ impl Node {
         answer.status.ok_or_else(|| Status::data_loss("no status in the answer"))
     }
 
+    /// The `info` of the verbose status.
+    pub async fn sandbox_info(&mut self, id: &str) -> Result<serde_json::Value> {
+        let request = v1::PodSandboxStatusRequest { pod_sandbox_id: id.to_owned(), verbose: true };
+        let answer = self.runtime.pod_sandbox_status(request).await?.into_inner();
+        Ok(serde_json::from_str(answer.info.get("info").context("`info` in the verbose status")?)?)
+    }
+
     /// The pod's first address.
     pub async fn address(&mut self, sandbox_id: &str) -> Result<String> {
         let status = self.sandbox_status(sandbox_id).await?;

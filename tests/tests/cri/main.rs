@@ -22,6 +22,7 @@ mod metrics;
 mod mounts;
 mod network;
 mod nri;
+mod pause;
 mod profiles;
 mod recovery;
 mod resize;

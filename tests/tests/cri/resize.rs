@@ -25,13 +25,6 @@ async fn update(
     node.runtime.update_pod_sandbox_resources(request).await.map(drop)
 }
 
-/// The `info` of the verbose status.
-async fn info(node: &mut Node, id: &str) -> Result<serde_json::Value> {
-    let request = v1::PodSandboxStatusRequest { pod_sandbox_id: id.to_owned(), verbose: true };
-    let answer = node.runtime.pod_sandbox_status(request).await?.into_inner();
-    Ok(serde_json::from_str(answer.info.get("info").context("`info` in the verbose status")?)?)
-}
-
 /// The memory limit of a group, whichever version of cgroups; `None` without one.
 fn limit(group: &str) -> Result<Option<i64>> {
     let files = [
@@ -54,7 +47,7 @@ async fn a_group_of_ours_is_resized_and_the_new_size_is_told() {
             ..Default::default()
         });
         let id = node.run_sandbox(&config, "").await?;
-        let group = info(node, &id).await?["cgroupParent"].as_str().context("a group")?.to_owned();
+        let group = node.sandbox_info(&id).await?["cgroupParent"].as_str().context("a group")?.to_owned();
         assert_eq!(limit(&group)?, Some(64 * MIB), "what the containers may use together");
 
         update(node, &id, |request| {
@@ -62,7 +55,7 @@ async fn a_group_of_ours_is_resized_and_the_new_size_is_told() {
         })
         .await?;
         let check = async |node: &mut Node| {
-            let linux = info(node, &id).await?["config"]["linux"].clone();
+            let linux = node.sandbox_info(&id).await?["config"]["linux"].clone();
             ensure!(linux["resources"]["memory_limit_bytes"] == 128 * MIB, "{linux}");
             ensure!(linux["resources"]["cpu_shares"] == 512, "what is not named stays: {linux}");
             ensure!(linux["overhead"]["memory_limit_bytes"] == 8 * MIB, "{linux}");
@@ -91,10 +84,11 @@ async fn a_group_of_the_kubelet_is_left_to_the_kubelet() {
         let mut config = requests::sandbox(node, "theirs");
         config.linux.get_or_insert_default().cgroup_parent = format!("/{}/theirs", node.cgroup());
         let id = node.run_sandbox(&config, "").await?;
-        let group = info(node, &id).await?["cgroupParent"].as_str().context("a group")?.to_owned();
+        let group = node.sandbox_info(&id).await?["cgroupParent"].as_str().context("a group")?.to_owned();
         update(node, &id, |request| request.resources = memory(128 * MIB)).await?;
         assert_eq!(limit(&group)?, None);
-        let told = info(node, &id).await?["config"]["linux"]["resources"]["memory_limit_bytes"].clone();
+        let told =
+            node.sandbox_info(&id).await?["config"]["linux"]["resources"]["memory_limit_bytes"].clone();
         assert_eq!(told, 128 * MIB);
         Ok(())
     })

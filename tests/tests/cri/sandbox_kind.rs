@@ -34,9 +34,7 @@ fn spec(bundle: &Path) -> Result<Value> {
 }
 
 async fn sandbox_pid(node: &mut Node, id: &str) -> Result<u32> {
-    let request = v1::PodSandboxStatusRequest { pod_sandbox_id: id.to_owned(), verbose: true };
-    let info = node.runtime.pod_sandbox_status(request).await?.into_inner().info;
-    let info: Value = serde_json::from_str(info.get("info").context("info")?)?;
+    let info = node.sandbox_info(id).await?;
     Ok(u32::try_from(info["pid"].as_u64().context("a pid")?)?)
 }
 

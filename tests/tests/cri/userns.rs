@@ -19,7 +19,7 @@ use serde_json::json;
 use tonic::Code;
 
 /// The first of the host's users that are a pod's.
-const HOST_ID: u32 = 200_000;
+pub(crate) const HOST_ID: u32 = 200_000;
 const LENGTH: u32 = 65_536;
 
 fn mapping(host_id: u32) -> Vec<v1::IdMapping> {
@@ -30,7 +30,7 @@ fn users(host_id: u32) -> v1::UserNamespace {
     v1::UserNamespace { mode: v1::NamespaceMode::Pod.into(), uids: mapping(host_id), gids: mapping(host_id) }
 }
 
-fn sandbox(node: &Node, name: &str, host_id: u32) -> v1::PodSandboxConfig {
+pub(crate) fn sandbox(node: &Node, name: &str, host_id: u32) -> v1::PodSandboxConfig {
     let mut config = requests::sandbox(node, name);
     options(&mut config).userns_options = Some(users(host_id));
     config

@@ -479,6 +479,28 @@ fn sigterm_ends_the_monitor_only_when_nothing_runs() {
     daemon.wait_for_the_end();
 }
 
+/// No descriptor, an empty root of its own, no capability in any set, three system calls.
+fn has_nothing(pid: i32) {
+    let of = |name: &str| format!("/proc/{pid}/{name}");
+    // The filter is the last that it gives itself.
+    wait_until("pause has its filter", || {
+        fs::read_to_string(of("status")).is_ok_and(|status| status.contains("\nSeccomp:\t2\n"))
+    });
+    let status = fs::read_to_string(of("status")).expect("status");
+    for line in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
+        assert!(status.contains(&format!("\n{line}:\t0000000000000000\n")), "{line}: {status}");
+    }
+    assert!(status.contains("\nNoNewPrivs:\t1\n"), "{status}");
+    assert_eq!(fs::read_dir(of("fd")).expect("fd").count(), 0);
+    assert_eq!(fs::read_dir(of("root/")).expect("root").count(), 0);
+    let mounts = fs::read_to_string(of("mountinfo")).expect("mountinfo");
+    assert!(mounts.lines().count() == 1 && mounts.contains(" / / ro,nosuid,nodev,noexec"), "{mounts}");
+    for kind in ["mnt", "cgroup"] {
+        let own = fs::read_link(format!("/proc/self/ns/{kind}")).expect("ns");
+        assert_ne!(fs::read_link(of(&format!("ns/{kind}"))).expect("ns"), own, "{kind}");
+    }
+}
+
 #[test]
 fn pause_is_root_of_a_user_namespace_that_owns_its_pid_namespace() {
     if !rustix::process::geteuid().is_root() {
@@ -515,6 +537,7 @@ fn pause_is_root_of_a_user_namespace_that_owns_its_pid_namespace() {
         (vec!["300000".to_owned(); 4], vec!["300000".to_owned(); 4], vec![])
     );
     assert_eq!(line("NSpid:").last().map(String::as_str), Some("1"));
+    has_nothing(pause.pid);
     assert_eq!(line("PPid:"), [daemon.monitor_pid().to_string()]);
     assert_eq!(fs::read_link(format!("/proc/{}/ns/user", pause.pid)).expect("ns"), user);
     let net = fs::read_link(format!("/proc/{}/ns/net", pause.pid)).expect("ns");
@@ -538,10 +561,7 @@ fn pause_without_a_new_pid_namespace_holds_on_and_its_exit_is_told() {
     assert_eq!(read("cmdline"), "pause\0");
     assert_eq!(read("environ"), "");
     assert_eq!(fs::read_link(format!("/proc/{}/cwd", process.pid)).expect("cwd").to_str(), Some("/"));
-    let fds = fs::read_dir(format!("/proc/{}/fd", process.pid)).expect("fds");
-    let mut fds: Vec<_> = fds.map(|fd| fs::read_link(fd.expect("fd").path()).expect("link")).collect();
-    fds.dedup();
-    assert_eq!(fds, ["/dev/null"].map(std::path::PathBuf::from));
+    has_nothing(process.pid);
     assert!(daemon.call(Call::StartPause(protocol::PauseCall::default())).is_err(), "one per pod");
     assert_eq!(daemon.hello().pause, Some(process));
     process.signal(libc::SIGTERM).expect("signal");

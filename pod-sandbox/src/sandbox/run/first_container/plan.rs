@@ -14,6 +14,8 @@ use crate::sandbox::run::plan::SandboxPlan;
 
 /// Where our pause is in it.
 const PROGRAM: &str = "/pause";
+/// Who it runs as where the pod does not say: nobody, as a native pause does.
+const NOBODY: u32 = 65535;
 /// The least that there is: it sleeps.
 const CPU_SHARES: i64 = 2;
 /// What containers of Kubernetes do not see (k8s.io/kubernetes, `pkg/securitycontext`, the default proc mount).
@@ -91,10 +93,10 @@ pub(in crate::sandbox::run) fn decide(
 fn user(context: &SandboxSecurityContext) -> ResolvedUser {
     // Checked to be in range.
     let number = |id: i64| u32::try_from(id).ok();
-    let uid = context.run_as_user.and_then(number).unwrap_or(0);
+    let uid = context.run_as_user.and_then(number).unwrap_or(NOBODY);
     ResolvedUser {
         uid,
-        gid: context.run_as_group.and_then(number).unwrap_or(0),
+        gid: context.run_as_group.and_then(number).unwrap_or(NOBODY),
         additional_gids: context.supplemental_groups.iter().copied().filter_map(number).collect(),
         umask: None,
     }
