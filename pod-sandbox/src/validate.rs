@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Component, Path};
 
-use linkspan_runtime_oci::Resources;
+use linkspan_runtime_oci::{Resources, user};
 
 use crate::error::Error;
 use crate::model::{NamespaceMode, NamespaceOptions, SecurityProfile};
@@ -19,8 +19,6 @@ const MOST_ANNOTATION_BYTES: usize = 512 * 1024;
 const LONGEST_NAME: usize = 1024;
 /// Less, and the runtime itself does not come up inside the group.
 const LEAST_MEMORY_BYTES: i64 = 4 * 1024 * 1024;
-/// The kernel's largest number is kept for "no ID".
-const MOST_ID: i64 = u32::MAX as i64 - 1;
 
 pub(crate) fn name(field: &str, value: &str) -> Result<(), Error> {
     name_or_path(field, value)?;
@@ -102,10 +100,7 @@ pub(crate) fn annotations(field: &str, annotations: &BTreeMap<String, String>) -
 }
 
 pub(crate) fn id(field: &str, value: i64) -> Result<(), Error> {
-    match value {
-        0..=MOST_ID => Ok(()),
-        _ => Err(Error::bad(field, format!("{value} is not a user or group ID"))),
-    }
+    user::id(value).map(drop).map_err(|error| Error::bad(field, error.to_string()))
 }
 
 pub(crate) fn ids(field: &str, values: &[i64]) -> Result<(), Error> {

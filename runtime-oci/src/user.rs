@@ -1,14 +1,18 @@
-//! Who a container's process is: numbers for the names in a request, looked up inside the root file system.
+//! Who a container's process is: numbers for the names in a request or an image, looked up inside the root file system.
+//! What the text of a user means is decided in one place, [`UserText`], for whoever has to tell it.
 
+mod account;
 mod database;
 
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+pub use account::{Account, NotAnId, UserText, id};
+
 use crate::error::Error;
 
-use database::{Database, GroupEntry, UserEntry};
+use database::{Database, PASSWD};
 
 /// The user a process runs as, in numbers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,13 +41,13 @@ pub enum SupplementalGroupsPolicy {
 pub struct UserRequest {
     /// `run_as_user`.
     pub uid: Option<i64>,
-    /// `run_as_username`; counts only without `uid`.
+    /// `run_as_username`, with the meaning of [`UserText`]; counts only without `uid`.
     pub username: Option<String>,
     /// `run_as_group`; needs one of the two above.
     pub gid: Option<i64>,
-    /// `uid`, `name`, `uid:gid`, `name:group`; used if the request names nobody.
+    /// `USER`, see [`UserText`]; used if the request names nobody.
     pub image_user: String,
-    pub supplemental: Vec<u32>,
+    pub supplemental: Vec<i64>,
     pub policy: SupplementalGroupsPolicy,
 }
 
@@ -51,23 +55,36 @@ pub struct UserRequest {
 /// leaving `rootfs`; a missing file counts as empty. Blocking, short.
 ///
 /// # Errors
-/// [`Error::NoSuchName`] for a name without an entry, [`Error::BadSpec`] for numbers out of range.
+/// [`Error::NoSuchName`] for a name without an entry, [`Error::BadSpec`] for numbers out of range, in the request, in
+/// the image's user or in the entries that it leads to.
 pub fn resolve(rootfs: &Path, request: &UserRequest) -> Result<ResolvedUser, Error> {
     let database = Database::open(rootfs)?;
-    let found = match wanted(request)? {
-        Wanted::Uid(uid) => by_uid(&database, uid)?,
-        Wanted::Text(text) => by_text(&database, text)?,
+    let wanted = wanted(request)?;
+    let (uid, entry) = match wanted.user.unwrap_or(Account::Id(0)) {
+        Account::Id(uid) => (uid, database.user(|user| user.uid() == Ok(uid))?),
+        Account::Name(name) => {
+            let entry = database.user(|user| user.name == name)?;
+            let entry = entry.ok_or_else(|| no_such("user", name, PASSWD))?;
+            (entry.checked_uid()?, Some(entry))
+        }
     };
-    let gid = match request.gid {
-        Some(gid) => id("run_as_group", gid)?,
-        None => found.gid,
+    let gid = match (wanted.group, &entry) {
+        (Some(Account::Id(gid)), _) => gid,
+        (Some(Account::Name(name)), _) => {
+            let entry = database.group(|group| group.name == name)?;
+            entry.ok_or_else(|| no_such("group", name, database::GROUP))?.checked_gid()?
+        }
+        (None, Some(user)) => user.checked_gid()?,
+        (None, None) => 0,
     };
     let mut gids = vec![gid];
-    if request.policy == SupplementalGroupsPolicy::Merge {
-        gids.extend(database.groups_of(found.member.as_deref())?);
+    if let (SupplementalGroupsPolicy::Merge, Some(user)) = (request.policy, &entry) {
+        gids.extend(database.groups_of(&user.name)?);
     }
-    gids.extend(&request.supplemental);
-    Ok(ResolvedUser { uid: found.uid, gid, additional_gids: unique(gids), umask: None })
+    for gid in &request.supplemental {
+        gids.push(checked("supplemental_groups", *gid)?);
+    }
+    Ok(ResolvedUser { uid, gid, additional_gids: unique(gids), umask: None })
 }
 
 /// Home directory of `uid` as the image's passwd has it; `None` if it does not know the user.
@@ -75,75 +92,35 @@ pub fn resolve(rootfs: &Path, request: &UserRequest) -> Result<ResolvedUser, Err
 /// # Errors
 /// [`Error::Io`] if the file is there and cannot be read.
 pub fn home(rootfs: &Path, uid: u32) -> Result<Option<String>, Error> {
-    let entry = Database::open(rootfs)?.user(|user| user.uid == uid)?;
+    let entry = Database::open(rootfs)?.user(|user| user.uid() == Ok(uid))?;
     Ok(entry.map(|user| user.home).filter(|home| !home.is_empty()))
 }
 
-enum Wanted<'a> {
-    Uid(u32),
-    Text(&'a str),
-}
-
-struct Found {
-    uid: u32,
-    gid: u32,
-    /// Whose memberships in `/etc/group` count; an explicit group in `USER` leaves them out, as Docker does.
-    member: Option<String>,
-}
-
-fn wanted(request: &UserRequest) -> Result<Wanted<'_>, Error> {
-    if let Some(uid) = request.uid {
-        return id("run_as_user", uid).map(Wanted::Uid);
-    }
-    match request.username.as_deref().filter(|name| !name.is_empty()) {
-        Some(name) => Ok(Wanted::Text(name)),
-        None if request.gid.is_some() => {
-            Err(Error::bad("run_as_group", "needs run_as_user or run_as_username beside it"))
+/// Request before image; a group of the request's replaces the one that is named beside the user.
+fn wanted(request: &UserRequest) -> Result<UserText<'_>, Error> {
+    let bad = |field: &'static str| move |error: NotAnId| Error::bad(field, error.to_string());
+    let mut wanted = match (request.uid, request.username.as_deref().filter(|name| !name.is_empty())) {
+        (Some(uid), _) => {
+            UserText { user: Some(Account::Id(checked("run_as_user", uid)?)), ..UserText::default() }
         }
-        None => Ok(Wanted::Text(&request.image_user)),
-    }
-}
-
-fn by_uid(database: &Database, uid: u32) -> Result<Found, Error> {
-    let entry = database.user(|user| user.uid == uid)?;
-    let (gid, member) = entry.map_or((0, None), |user| (user.gid, Some(user.name)));
-    Ok(Found { uid, gid, member })
-}
-
-/// Docker's rule: a name first, then a number, so that a user called "1000" is found.
-fn by_text(database: &Database, text: &str) -> Result<Found, Error> {
-    let (name, group) = match text.split_once(':') {
-        Some((name, group)) => (name, Some(group).filter(|group| !group.is_empty())),
-        None => (text, None),
+        (None, Some(name)) => UserText::parse(name).map_err(bad("run_as_username"))?,
+        (None, None) if request.gid.is_some() => {
+            return Err(Error::bad("run_as_group", "needs run_as_user or run_as_username beside it"));
+        }
+        (None, None) => UserText::parse(&request.image_user).map_err(bad("the image's user"))?,
     };
-    let mut found = match name {
-        "" => by_uid(database, 0)?,
-        name => match (database.user(|user| user.name == name)?, name.parse()) {
-            (Some(UserEntry { name, uid, gid, .. }), _) => Found { uid, gid, member: Some(name) },
-            (None, Ok(uid)) => by_uid(database, uid)?,
-            (None, Err(_)) => return Err(no_such("user", name, "/etc/passwd")),
-        },
-    };
-    if let Some(group) = group {
-        found.gid = match (database.group(|entry| entry.name == group)?, group.parse()) {
-            (Some(GroupEntry { gid, .. }), _) | (None, Ok(gid)) => gid,
-            (None, Err(_)) => return Err(no_such("group", group, "/etc/group")),
-        };
-        found.member = None;
+    if let Some(gid) = request.gid {
+        wanted.group = Some(Account::Id(checked("run_as_group", gid)?));
     }
-    Ok(found)
+    Ok(wanted)
 }
 
 fn no_such(kind: &'static str, name: &str, file: &'static str) -> Error {
     Error::NoSuchName { kind, name: name.to_owned(), file }
 }
 
-/// The kernel keeps the largest number for "no ID".
-fn id(field: &str, value: i64) -> Result<u32, Error> {
-    match u32::try_from(value) {
-        Ok(id) if id != u32::MAX => Ok(id),
-        _ => Err(Error::bad(field, format!("{value} is not an ID"))),
-    }
+fn checked(field: &str, value: i64) -> Result<u32, Error> {
+    id(value).map_err(|error| Error::bad(field, error.to_string()))
 }
 
 fn unique(gids: Vec<u32>) -> Vec<u32> {

@@ -8,6 +8,7 @@ pub mod image;
 pub mod kubernetes;
 pub mod large;
 pub mod layer;
+pub mod layout;
 pub mod odd;
 pub mod storage;
 pub mod tar;

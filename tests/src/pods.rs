@@ -1,7 +1,7 @@
 //! Pods on a node, in the words of tests.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -10,6 +10,7 @@ use tonic::Status;
 
 use crate::node::Node;
 use crate::requests;
+use crate::tools;
 use crate::wait;
 
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -26,6 +27,15 @@ impl Node {
     pub async fn pull(&mut self, image: &str) -> Result<String, Status> {
         let request = v1::PullImageRequest { image: Some(requests::image(image)), ..Default::default() };
         Ok(self.images.pull_image(request).await?.into_inner().image_ref)
+    }
+
+    /// Takes in an image archive or layout of this machine.
+    pub async fn load(&self, path: &Path) -> Result<()> {
+        let mut load = tokio::process::Command::new(tools::daemon());
+        load.args(["image", "load"]).arg(path).arg("--socket").arg(self.socket());
+        let loaded = load.output().await?;
+        ensure!(loaded.status.success(), "{}", String::from_utf8_lossy(&loaded.stderr));
+        Ok(())
     }
 
     pub async fn image(&mut self, name: &str) -> Result<Option<v1::Image>, Status> {

@@ -6,6 +6,7 @@ use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use linkspan_cri_api::v1;
 use linkspan_image::{Credentials, FsUsage, Image, ImageConfig};
 use linkspan_pod_sandbox::model::{ImageSpec, Timestamp};
+use linkspan_runtime_oci::user::{Account, UserText};
 use serde_json::json;
 
 use super::field::{BadField, not_empty, required};
@@ -90,12 +91,14 @@ pub(crate) fn image(model: &Image) -> v1::Image {
     }
 }
 
-/// The user of `user[:group]`, as a number if it is one.
+/// By what the kubelet judges `runAsNonRoot`: a number, or a name of which it cannot know the number. What is neither is
+/// shown whole in a name's place, so that it is refused there, as it is at create. Nothing at all is root.
 fn user(text: &str) -> (Option<v1::Int64Value>, String) {
-    let user = text.split_once(':').map_or(text, |(user, _)| user);
-    match user.parse() {
-        Ok(value) => (Some(v1::Int64Value { value }), String::new()),
-        Err(_) => (None, user.to_owned()),
+    match UserText::parse(text).map(|parsed| parsed.user) {
+        Ok(Some(Account::Id(uid))) => (Some(v1::Int64Value { value: uid.into() }), String::new()),
+        Ok(Some(Account::Name(name))) => (None, name.to_owned()),
+        Ok(None) => (None, String::new()),
+        Err(_) => (None, text.to_owned()),
     }
 }
 

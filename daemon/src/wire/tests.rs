@@ -283,6 +283,53 @@ fn credentials_come_in_four_ways() {
     }
 }
 
+fn an_image() -> linkspan_image::Image {
+    linkspan_image::Image {
+        id: "ab".repeat(32).parse().expect("64 digits"),
+        repo_tags: vec!["registry.test/users:1".into()],
+        repo_digests: Vec::new(),
+        size_bytes: 0,
+        config: linkspan_image::ImageConfig::default(),
+        pinned: false,
+        layers: Vec::new(),
+        artifact_type: None,
+        manifest_json: Default::default(),
+        config_json: Default::default(),
+    }
+}
+
+#[test]
+fn an_images_user_is_a_number_or_a_name_and_what_is_neither_cannot_pass_for_a_number() {
+    let told = |user: &str| {
+        let config = linkspan_image::ImageConfig { user: user.into(), ..Default::default() };
+        let wire = image::image(&linkspan_image::Image { config, ..an_image() });
+        (wire.uid.map(|uid| uid.value), wire.username)
+    };
+    for (user, uid, username) in [
+        ("", None, ""),
+        (":100", None, ""),
+        ("0", Some(0), ""),
+        ("00", Some(0), ""),
+        ("1000", Some(1000), ""),
+        ("1000:100", Some(1000), ""),
+        ("1000:nobody", Some(1000), ""),
+        ("4294967294", Some(4_294_967_294), ""),
+        ("www-data", None, "www-data"),
+        ("www-data:33", None, "www-data"),
+        ("1000 ", None, "1000 "),
+        ("0x0", None, "0x0"),
+        ("\u{661}", None, "\u{661}"),
+        ("-1", None, "-1"),
+        ("+5", None, "+5"),
+        ("4294967295", None, "4294967295"),
+        ("4294967296", None, "4294967296"),
+        ("99999999999999999999", None, "99999999999999999999"),
+        ("1000:4294967295", None, "1000:4294967295"),
+    ] {
+        assert_eq!(told(user), (uid, username.to_owned()), "{user:?}");
+    }
+}
+
 #[test]
 fn time_outs_are_checked_and_capped() {
     assert_eq!(field::seconds(30, "timeout").map(|time| time.as_secs()), Ok(30));

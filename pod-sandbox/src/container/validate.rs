@@ -2,6 +2,8 @@
 
 mod mounts;
 
+use linkspan_runtime_oci::user::UserText;
+
 use super::cdi;
 use crate::error::Error;
 use crate::model::{ContainerConfig, Mount, NamespaceMode, Propagation, SandboxConfig, SecurityContext};
@@ -129,6 +131,8 @@ fn security(context: &SecurityContext, sandbox: &SandboxConfig) -> Result<(), Er
 fn users(context: &SecurityContext) -> Result<(), Error> {
     let field = |name: &str| format!("config.linux.security_context.{name}");
     validate::bounded(&field("run_as_username"), &context.run_as_username, LONGEST_NAME_OF_USER)?;
+    UserText::parse(&context.run_as_username)
+        .map_err(|error| Error::bad(field("run_as_username"), error.to_string()))?;
     for (name, value) in [("run_as_user", context.run_as_user), ("run_as_group", context.run_as_group)] {
         value.map_or(Ok(()), |id| validate::id(&field(name), id))?;
     }

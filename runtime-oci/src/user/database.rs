@@ -8,8 +8,11 @@ use std::path::Path;
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, openat, openat2};
 use rustix::io::Errno;
 
+use super::account::{NotAnId, id_of_text};
 use crate::error::Error;
 
+pub(super) const PASSWD: &str = "/etc/passwd";
+pub(super) const GROUP: &str = "/etc/group";
 /// Far above real files; an image cannot make us read without end.
 const MAX_FILE_BYTES: u64 = 8 << 20;
 
@@ -19,15 +22,41 @@ pub(super) struct Database {
 
 pub(super) struct UserEntry {
     pub(super) name: String,
-    pub(super) uid: u32,
-    pub(super) gid: u32,
+    uid: String,
+    gid: String,
     pub(super) home: String,
 }
 
 pub(super) struct GroupEntry {
     pub(super) name: String,
-    pub(super) gid: u32,
+    gid: String,
     members: String,
+}
+
+impl UserEntry {
+    pub(super) fn uid(&self) -> Result<u32, NotAnId> {
+        id_of_text(&self.uid)
+    }
+
+    pub(super) fn checked_uid(&self) -> Result<u32, Error> {
+        self.uid().map_err(bad_entry(PASSWD, &self.name))
+    }
+
+    pub(super) fn checked_gid(&self) -> Result<u32, Error> {
+        id_of_text(&self.gid).map_err(bad_entry(PASSWD, &self.name))
+    }
+}
+
+impl GroupEntry {
+    pub(super) fn checked_gid(&self) -> Result<u32, Error> {
+        id_of_text(&self.gid).map_err(bad_entry(GROUP, &self.name))
+    }
+}
+
+/// Somebody is meant who cannot be: passing the line over could only find somebody else.
+fn bad_entry(file: &str, name: &str) -> impl FnOnce(NotAnId) -> Error {
+    let (field, name) = (format!("the image's {file}"), name.to_owned());
+    move |error| Error::bad(field, format!("of {name:?}, {error}"))
 }
 
 impl Database {
@@ -38,28 +67,27 @@ impl Database {
         Ok(Self { root })
     }
 
-    /// The first user of which `is_it` holds; lines that make no sense are passed over.
+    /// The first user of which `is_it` holds; lines with too few fields are passed over.
     pub(super) fn user(&self, is_it: impl Fn(&UserEntry) -> bool) -> Result<Option<UserEntry>, Error> {
-        Ok(self.read("etc/passwd")?.lines().filter_map(parse_user).find(is_it))
+        Ok(self.read(PASSWD)?.lines().filter_map(parse_user).find(is_it))
     }
 
     pub(super) fn group(&self, is_it: impl Fn(&GroupEntry) -> bool) -> Result<Option<GroupEntry>, Error> {
-        Ok(self.read("etc/group")?.lines().filter_map(parse_group).find(is_it))
+        Ok(self.read(GROUP)?.lines().filter_map(parse_group).find(is_it))
     }
 
     /// Groups that list `user` as a member, in the file's order.
-    pub(super) fn groups_of(&self, user: Option<&str>) -> Result<Vec<u32>, Error> {
-        let Some(user) = user else { return Ok(Vec::new()) };
-        let text = self.read("etc/group")?;
+    pub(super) fn groups_of(&self, user: &str) -> Result<Vec<u32>, Error> {
+        let text = self.read(GROUP)?;
         let groups = text.lines().filter_map(parse_group);
-        Ok(groups
+        groups
             .filter(|group| group.members.split(',').any(|member| member == user))
-            .map(|group| group.gid)
-            .collect())
+            .map(|group| group.checked_gid())
+            .collect()
     }
 
     fn read(&self, path: &str) -> Result<String, Error> {
-        let what = || format!("reading /{path} of the root file system");
+        let what = || format!("reading {path} of the root file system");
         // Non-blocking, so that a named pipe in the image does not stop us.
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
@@ -79,16 +107,14 @@ impl Database {
 }
 
 fn parse_user(line: &str) -> Option<UserEntry> {
-    let mut fields = line.trim().split(':');
-    let (name, _password) = (fields.next()?, fields.next()?);
-    let (uid, gid) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+    let mut fields = line.trim().split(':').map(str::to_owned);
+    let (name, _password, uid, gid) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
     let home = fields.nth(1).unwrap_or_default();
-    Some(UserEntry { name: name.to_owned(), uid, gid, home: home.to_owned() })
+    Some(UserEntry { name, uid, gid, home })
 }
 
 fn parse_group(line: &str) -> Option<GroupEntry> {
-    let mut fields = line.trim().split(':');
-    let (name, _password, gid) = (fields.next()?, fields.next()?, fields.next()?.parse().ok()?);
-    let members = fields.next().unwrap_or_default();
-    Some(GroupEntry { name: name.to_owned(), gid, members: members.to_owned() })
+    let mut fields = line.trim().split(':').map(str::to_owned);
+    let (name, _password, gid) = (fields.next()?, fields.next()?, fields.next()?);
+    Some(GroupEntry { name, gid, members: fields.next().unwrap_or_default() })
 }

@@ -7,8 +7,25 @@ const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\n\
     broken line\n\
     www-data:x:33:33::/var/www:/bin/false\n\
     app:x:1000:1001:App:/home/app:/bin/sh\n\
-    1234:x:77:78::/named/by/number:\n";
-const GROUP: &str = "root:x:0:\nusers:x:100:www-data\nextra:x:50000:app,www-data\nwheel:x:10:root\n";
+    1000:x:0:0::/a/name/of/digits:\n\
+    1234:x:0:0::/a/name/of/digits:\n\
+    4294967295:x:5:5::/:\n\
+    -1:x:5:5::/:\n\
+    +5:x:5:5::/:\n\
+    no-id:x:4294967295:0::/:\n\
+    no-id:x:1:1::/second:\n\
+    too-large:x:4294967296:0::/:\n\
+    negative:x:-1:0::/:\n\
+    signed:x:+5:0::/:\n\
+    word:x:root:0::/:\n\
+    empty:x::0::/:\n\
+    no-group:x:2000:4294967295::/:\n\
+    largest:x:4294967294:4294967294::/:\n\
+    two words:x:44:45::/:\n\
+    caf\u{e9}-$:x:46:47::/:\n\
+    member:x:48:48::/:\n";
+const GROUP: &str = "root:x:0:\nusers:x:100:www-data\nextra:x:50000:app,www-data\nwheel:x:10:root\n\
+    100:x:0:\nno-id:x:4294967295:member\nnegative:x:-1:\nsigned:x:+5:\n";
 
 fn image() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
@@ -31,17 +48,103 @@ fn image_user(user: &str) -> UserRequest {
     UserRequest { image_user: user.to_owned(), ..UserRequest::default() }
 }
 
+/// Whether by the image's user or by `run_as_username`.
+fn by_text(text: &str) -> Result<(u32, u32, Vec<u32>), String> {
+    let ids = |request: &UserRequest| {
+        let user = resolve(image().path(), request).map_err(|error| error.to_string())?;
+        Ok((user.uid, user.gid, user.additional_gids))
+    };
+    let of_image = ids(&image_user(text));
+    if !text.is_empty() {
+        let by_name = ids(&UserRequest { username: Some(text.to_owned()), ..UserRequest::default() });
+        let in_its_words = |error: String| error.replace("run_as_username", "the image's user");
+        assert_eq!(by_name.map_err(in_its_words), of_image, "{text:?}");
+    }
+    of_image
+}
+
 #[test]
-fn an_image_user_has_every_form_that_docker_takes() {
-    check(&image_user(""), (0, 0, &[0, 10]));
-    check(&image_user("1002"), (1002, 0, &[0]));
-    check(&image_user("1000"), (1000, 1001, &[1001, 50000]));
-    check(&image_user("www-data"), (33, 33, &[33, 100, 50000]));
-    check(&image_user("1003:users"), (1003, 100, &[100]));
-    check(&image_user("www-data:100"), (33, 100, &[100]));
-    check(&image_user("app:"), (1000, 1001, &[1001, 50000]));
-    check(&image_user(":users"), (0, 100, &[100]));
-    check(&image_user("1234"), (77, 78, &[78]));
+fn an_image_user_has_every_form_of_the_specification() {
+    let cases: [(&str, (u32, u32, &[u32])); 24] = [
+        ("", (0, 0, &[0, 10])),
+        (":", (0, 0, &[0, 10])),
+        ("0", (0, 0, &[0, 10])),
+        ("00", (0, 0, &[0, 10])),
+        ("1002", (1002, 0, &[0])),
+        ("001002", (1002, 0, &[0])),
+        ("1000", (1000, 1001, &[1001, 50000])),
+        ("1000:", (1000, 1001, &[1001, 50000])),
+        ("1000:1000", (1000, 1000, &[1000, 50000])),
+        ("1003:users", (1003, 100, &[100])),
+        ("www-data", (33, 33, &[33, 100, 50000])),
+        ("www-data:100", (33, 100, &[100, 50000])),
+        ("www-data:wheel", (33, 10, &[10, 100, 50000])),
+        ("app:", (1000, 1001, &[1001, 50000])),
+        ("app:00", (1000, 0, &[0, 50000])),
+        (":users", (0, 100, &[100, 10])),
+        (":7", (0, 7, &[7, 10])),
+        // Digits are a number, though there are such names, which are root's.
+        ("1234", (1234, 0, &[0])),
+        ("1234:100", (1234, 100, &[100])),
+        ("4294967294", (4_294_967_294, 4_294_967_294, &[4_294_967_294])),
+        ("largest", (4_294_967_294, 4_294_967_294, &[4_294_967_294])),
+        ("two words", (44, 45, &[45])),
+        ("caf\u{e9}-$", (46, 47, &[47])),
+        // Where the group is named, the entry's own is not needed.
+        ("no-group:5", (2000, 5, &[5])),
+    ];
+    for (text, (uid, gid, gids)) in cases {
+        assert_eq!(by_text(text), Ok((uid, gid, gids.to_vec())), "{text:?}");
+    }
+}
+
+#[test]
+fn who_cannot_be_is_refused_and_never_somebody_else() {
+    let no_id = |text: &str| {
+        format!("{text:?} is not a user or group ID, which are the numbers from 0 to 4294967294")
+    };
+    for (user, number) in [
+        ("4294967295", "4294967295"),
+        ("4294967296", "4294967296"),
+        ("99999999999999", "99999999999999"),
+        ("99999999999999999999", "99999999999999999999"),
+        ("-1", "-1"),
+        ("-0", "-0"),
+        ("+5", "+5"),
+        ("1000:4294967295", "4294967295"),
+        ("app:4294967296", "4294967296"),
+        (":-1", "-1"),
+        ("4294967295:0", "4294967295"),
+    ] {
+        assert_eq!(by_text(user), Err(format!("the image's user: {}", no_id(number))), "{user:?}");
+    }
+    for (user, file, name, number) in [
+        ("no-id", "passwd", "no-id", "4294967295"),
+        ("no-id:5", "passwd", "no-id", "4294967295"),
+        ("too-large", "passwd", "too-large", "4294967296"),
+        ("negative", "passwd", "negative", "-1"),
+        ("signed", "passwd", "signed", "+5"),
+        ("word", "passwd", "word", "root"),
+        ("empty", "passwd", "empty", ""),
+        ("no-group", "passwd", "no-group", "4294967295"),
+        ("2000", "passwd", "no-group", "4294967295"),
+        ("app:no-id", "group", "no-id", "4294967295"),
+        ("app:negative", "group", "negative", "-1"),
+        ("5:signed", "group", "signed", "+5"),
+        // A group that lists the user.
+        ("member", "group", "no-id", "4294967295"),
+    ] {
+        let expected = format!("the image's /etc/{file}: of {name:?}, {}", no_id(number));
+        assert_eq!(by_text(user), Err(expected), "{user:?}");
+    }
+    for user in ["nobody-here", " app", "app ", "1000 ", "0x0", "app\n", "\u{661}", "broken line"] {
+        let expected = format!("no user named {user:?} in the image's /etc/passwd");
+        assert_eq!(by_text(user), Err(expected));
+    }
+    for group in ["nobody-here", "0:0", "1 "] {
+        let expected = format!("no group named {group:?} in the image's /etc/group");
+        assert_eq!(by_text(&format!("app:{group}")), Err(expected));
+    }
 }
 
 #[test]
@@ -64,15 +167,15 @@ fn the_strict_policy_ignores_the_images_groups() {
 }
 
 #[test]
-fn unknown_names_and_bad_numbers_are_refused() {
-    assert_eq!(
-        refused(&image_user("nobody-here")),
-        "no user named \"nobody-here\" in the image's /etc/passwd"
-    );
-    assert_eq!(refused(&image_user("app:nope")), "no group named \"nope\" in the image's /etc/group");
+fn a_requests_own_numbers_are_held_to_the_same_range() {
     let request = |uid, gid| UserRequest { uid, gid, ..UserRequest::default() };
-    assert_eq!(refused(&request(Some(-1), None)), "run_as_user: -1 is not an ID");
-    assert_eq!(refused(&request(Some(0), Some(1 << 32))), "run_as_group: 4294967296 is not an ID");
+    let no_id = "is not a user or group ID, which are the numbers from 0 to 4294967294";
+    assert_eq!(refused(&request(Some(-1), None)), format!("run_as_user: \"-1\" {no_id}"));
+    assert_eq!(refused(&request(Some(0), Some(1 << 32))), format!("run_as_group: \"4294967296\" {no_id}"));
+    let no_id_for_group = request(Some(0), Some(i64::from(u32::MAX)));
+    assert_eq!(refused(&no_id_for_group), format!("run_as_group: \"4294967295\" {no_id}"));
+    let supplemental = UserRequest { supplemental: vec![7, u32::MAX.into()], ..UserRequest::default() };
+    assert_eq!(refused(&supplemental), format!("supplemental_groups: \"4294967295\" {no_id}"));
     assert!(refused(&request(None, Some(5))).starts_with("run_as_group: needs run_as_user"));
 }
 

@@ -166,10 +166,7 @@ async fn an_image_made_of_a_checkpoint_is_restored_where_that_is_allowed() {
             checkpoint(node, &id, &archive).await?;
             node.remove_container(&id).await?;
             let image = image_of(&archive, dir.path()).await?;
-            let mut load = Command::new(tools::daemon());
-            load.args(["image", "load"]).arg(&image).arg("--socket").arg(node.socket());
-            let loaded = load.output().await?;
-            ensure!(loaded.status.success(), "{}", String::from_utf8_lossy(&loaded.stderr));
+            node.load(&image).await?;
 
             let mut config = counting("again");
             config.image = Some(requests::image("registry.linkspan.test/checkpoint:1"));

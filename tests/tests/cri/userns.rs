@@ -9,9 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use linkspan_cri_api::v1;
-use linkspan_tests::images::image::architecture;
-use linkspan_tests::images::layer::{Compression, Layer};
-use linkspan_tests::images::storage::Storage;
+use linkspan_tests::images::layout::Layout;
 use linkspan_tests::images::tar::Entry;
 use linkspan_tests::node::{Node, Options};
 use linkspan_tests::{need, node, requests, tools};
@@ -393,10 +391,7 @@ async fn an_images_volumes_belong_to_who_owns_them_in_the_image() {
     node::run(async |node| {
         let layout = node.prefix().join("layout");
         layout_with_volumes(&layout)?;
-        let mut load = tokio::process::Command::new(tools::daemon());
-        load.args(["image", "load"]).arg(&layout).arg("--socket").arg(node.socket());
-        let loaded = load.output().await?;
-        ensure!(loaded.status.success(), "{loaded:?}");
+        node.load(&layout).await?;
         for handler in HANDLERS {
             let config = sandbox(node, handler, HOST_ID);
             let sandbox_id = node.run_sandbox(&config, handler).await.context("RunPodSandbox")?;
@@ -444,43 +439,15 @@ async fn an_image_as_a_volume_is_seen_with_its_owners() {
 
 /// An OCI layout of one image with two volumes, one of which has content.
 fn layout_with_volumes(dir: &Path) -> Result<()> {
-    let storage = Storage::create(&dir.join("storage"))?;
-    let busybox = fs::read(tools::busybox())?;
-    let layer = Layer::of(
-        &storage,
-        Compression::None,
-        &[
-            Entry::directory("tmp", 0o1777),
-            Entry::file("bin/busybox", 0o755, busybox),
-            Entry::directory("full", 0o700).owner(7, 8),
-            Entry::file("full/file", 0o600, "content").owner(1000, 1001),
-        ],
-    )?;
-    let blobs = dir.join("blobs/sha256");
-    fs::create_dir_all(&blobs)?;
-    let keep = |digest: &str| fs::copy(storage.blob_path(digest), blobs.join(&digest["sha256:".len()..]));
-    let config = json!({
-        "architecture": architecture(), "os": "linux", "config": { "Volumes": { "/full": {}, "/empty": {} } },
-        "rootfs": { "type": "layers", "diff_ids": [layer.diff_id] },
-    })
-    .to_string();
-    let config_digest = storage.put_blob(config.as_bytes())?;
-    let manifest = json!({
-        "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
-        "config": { "mediaType": "application/vnd.oci.image.config.v1+json", "digest": config_digest, "size": config.len() },
-        "layers": [layer.descriptor(false)],
-    })
-    .to_string();
-    let manifest_digest = storage.put_blob(manifest.as_bytes())?;
-    for digest in [&layer.digest, &config_digest, &manifest_digest] {
-        keep(digest)?;
-    }
-    let index = json!({ "schemaVersion": 2, "manifests": [{
-        "mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": manifest_digest, "size": manifest.len(),
-        "annotations": { "org.opencontainers.image.ref.name": IMAGE },
-    }] });
-    fs::write(dir.join("index.json"), index.to_string())?;
-    fs::write(dir.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#)?;
+    let mut layout = Layout::create(dir)?;
+    let layer = layout.layer(&[
+        Entry::directory("tmp", 0o1777),
+        Entry::copy("bin/busybox", 0o755, tools::busybox()),
+        Entry::directory("full", 0o700).owner(7, 8),
+        Entry::file("full/file", 0o600, "content").owner(1000, 1001),
+    ])?;
+    layout.image(IMAGE, &[&layer], &json!({ "Volumes": { "/full": {}, "/empty": {} } }))?;
+    layout.finish()?;
     Ok(())
 }
 

@@ -1,5 +1,7 @@
 //! Whom a container runs as: what Status tells, what is kept of capabilities, what is refused.
 
+mod of_images;
+
 use linkspan_cri_api::v1;
 use linkspan_tests::{need, node, requests};
 use tonic::Code;
@@ -115,7 +117,7 @@ async fn users_that_cannot_be_are_refused_with_their_field() {
         let sandbox_id = node.run_sandbox(&sandbox, "").await?;
         node.pull(requests::BUSYBOX).await?;
         type Change = fn(&mut v1::LinuxContainerSecurityContext);
-        let cases: [(&str, Change); 6] = [
+        let cases: [(&str, Change); 12] = [
             ("run_as_group", |c| c.run_as_group = value(7)),
             ("run_as_username", |c| {
                 c.run_as_user = value(1);
@@ -123,6 +125,15 @@ async fn users_that_cannot_be_are_refused_with_their_field() {
             }),
             ("run_as_user", |c| c.run_as_user = value(-1)),
             ("supplemental_groups[0]", |c| c.supplemental_groups = vec![1 << 32]),
+            ("run_as_user", |c| c.run_as_user = value(4_294_967_295)),
+            ("run_as_group", |c| {
+                c.run_as_user = value(1);
+                c.run_as_group = value(4_294_967_295);
+            }),
+            ("supplemental_groups[1]", |c| c.supplemental_groups = vec![1, 4_294_967_295]),
+            ("run_as_username", |c| c.run_as_username = "4294967295".into()),
+            ("run_as_username", |c| c.run_as_username = "4294967296:0".into()),
+            ("run_as_username", |c| c.run_as_username = "-1".into()),
             ("user", |c| c.run_as_username = "no-such-user".into()),
             ("capabilities.add_capabilities", |c| {
                 c.capabilities =

@@ -146,8 +146,7 @@ fn user_request(context: &SecurityContext, image_user: &str) -> UserRequest {
         username: Some(context.run_as_username.clone()).filter(|name| !name.is_empty()),
         gid: context.run_as_group,
         image_user: image_user.to_owned(),
-        // Checked to be in range.
-        supplemental: context.supplemental_groups.iter().filter_map(|gid| u32::try_from(*gid).ok()).collect(),
+        supplemental: context.supplemental_groups.clone(),
         policy: match context.supplemental_groups_policy {
             SupplementalGroupsPolicy::Merge => user::SupplementalGroupsPolicy::Merge,
             SupplementalGroupsPolicy::Strict => user::SupplementalGroupsPolicy::Strict,

@@ -87,6 +87,12 @@ fn each_bad_field_of_the_security_context_is_named() {
         config.linux.security_context.run_as_user = Some(1);
         config.linux.security_context.run_as_username = "www".to_owned();
     });
+    refuses("run_as_username", |config| {
+        config.linux.security_context.run_as_username = "4294967295".to_owned();
+    });
+    refuses("run_as_username", |config| {
+        config.linux.security_context.run_as_username = "1000:-1".to_owned();
+    });
     refuses("supplemental_groups[0]", |config| {
         config.linux.security_context.supplemental_groups = vec![1 << 40]
     });

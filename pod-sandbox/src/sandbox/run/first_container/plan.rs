@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use linkspan_runtime_oci::spec::{MountInput, NamespaceInput, Namespaces, SpecInput};
-use linkspan_runtime_oci::{CgroupMode, ResolvedUser, Resources};
+use linkspan_runtime_oci::{CgroupMode, ResolvedUser, Resources, user};
 use serde::Serialize;
 
 use super::facts::Facts;
@@ -92,7 +92,7 @@ pub(in crate::sandbox::run) fn decide(
 /// By number: there is no passwd in its root file system.
 fn user(context: &SandboxSecurityContext) -> ResolvedUser {
     // Checked to be in range.
-    let number = |id: i64| u32::try_from(id).ok();
+    let number = |id: i64| user::id(id).ok();
     let uid = context.run_as_user.and_then(number).unwrap_or(NOBODY);
     ResolvedUser {
         uid,
