@@ -45,7 +45,8 @@ options! {
         default: String = |_| String::new(), check::any;
         /// Runtime handlers by name, each a table with `path` (absolute) and `sandbox` (`native` or `oci`);
         /// empty: those of crun, runc and youki that the host has. Further keys of a handler: `default_annotations` (a
-        /// table), `allowed_annotations` (patterns of annotations that pods may steer the runtime by, such as `run.oci.*`),
+        /// table), `allowed_annotations` (patterns of annotations that pods may steer the runtime by, such as `run.oci.*`,
+        /// which are kept from it otherwise),
         /// `privileged_without_host_devices`, `base_spec` (an OCI spec in JSON, laid under each container's own),
         /// `cgroup_writable` (cgroup v2 only).
         handlers: BTreeMap<String, Handler> = |_| BTreeMap::new(), check::handlers;

@@ -53,7 +53,8 @@ pub struct Handler {
     /// Annotations of every container's OCI spec; those of the pod and the container go before.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub default_annotations: BTreeMap<String, String>,
-    /// Patterns of annotations that pods may set although they steer the runtime (`run.oci.*`): those are kept from it
+    /// Patterns of annotations that pods may set although they steer the runtime (`run.oci.*`): those that its
+    /// `features` call potentially unsafe, and those that some runtime is known to be steered by, are kept from it
     /// otherwise.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub allowed_annotations: Vec<String>,

@@ -5,15 +5,11 @@ use std::sync::Arc;
 
 use glob::Pattern;
 use linkspan_config::SandboxKind;
-use linkspan_runtime_oci::Runtime;
 use linkspan_runtime_oci::spec::BaseSpec;
+use linkspan_runtime_oci::{Features, Runtime};
 
 use crate::error::Error;
 use crate::model::StringMap;
-
-/// Annotations by which a runtime is steered around what the pod was granted. A pod's author may write annotations;
-/// only the node's administrator may steer its runtimes, and say for a handler which of them pods may, too.
-const STEERING: [&str; 2] = ["run.oci.", "org.systemd.property."];
 
 #[derive(Clone, Debug)]
 pub(crate) struct Handler {
@@ -54,11 +50,21 @@ impl HandlerOptions {
         })
     }
 
-    /// What the runtime gets to see of the annotations that were asked for, over the handler's own.
-    pub(crate) fn annotations(&self, mut asked: StringMap) -> StringMap {
-        let steers = |key: &str| STEERING.iter().any(|prefix| key.starts_with(prefix));
+    /// What the runtime gets to see of the annotations that were asked for, over the handler's own. A pod's author may
+    /// write annotations; only the node's administrator may steer its runtimes, and say for a handler by which
+    /// annotations pods may, too.
+    pub(crate) fn annotations(&self, mut asked: StringMap, runtime: &Features) -> StringMap {
         let allowed = |key: &str| self.allowed_annotations.iter().any(|pattern| pattern.matches(key));
-        asked.retain(|key, _| !steers(key) || allowed(key));
+        asked.retain(|key, _| {
+            let passes = !runtime.steered_by(key) || allowed(key);
+            if !passes {
+                tracing::debug!(
+                    annotation = key,
+                    "annotation kept from the runtime: allowed_annotations of the handler would let it pass"
+                );
+            }
+            passes
+        });
         let mut annotations = self.default_annotations.clone();
         annotations.extend(asked);
         annotations

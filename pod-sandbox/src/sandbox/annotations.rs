@@ -2,6 +2,7 @@
 //! which are to run inside it: containerd's words for it and CRI-O's, since runtimes read either. Pure.
 
 use linkspan_config::SandboxKind;
+use linkspan_runtime_oci::Features;
 use serde_json::json;
 
 use super::record::SandboxRecord;
@@ -15,10 +16,10 @@ const CONTAINERD: &str = "io.kubernetes.cri.";
 const CRI_O: &str = "io.kubernetes.cri-o.";
 
 /// Of the container that is the sandbox.
-pub(super) fn of_sandbox(record: &SandboxRecord, handler: &HandlerOptions) -> StringMap {
+pub(super) fn of_sandbox(record: &SandboxRecord, handler: &HandlerOptions, runtime: &Features) -> StringMap {
     let pod = &record.config.metadata;
     let id = record.id.to_string();
-    let mut annotations = handler.annotations(record.config.annotations.clone());
+    let mut annotations = handler.annotations(record.config.annotations.clone(), runtime);
     let containerd = [
         ("container-type", "sandbox".to_owned()),
         ("sandbox-id", id.clone()),

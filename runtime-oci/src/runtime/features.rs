@@ -20,6 +20,33 @@ const WITHOUT_FEATURES: &str = "1.0.2";
 /// The annotation by which runc says it, and crun too.
 const CHECKPOINT: &str = "org.opencontainers.runc.checkpoint.enabled";
 
+/// Annotations of a spec by which some runtime is steered around what its container was granted, whatever the asked one
+/// says of itself: few have the field, those that have it leave out what is not their own, and what stands at a
+/// handler's path may call another. A name that ends with a dot is a prefix.
+const STEERING: [&str; 11] = [
+    // runc (`libcontainer/specconv`): where the bundle is.
+    "bundle",
+    // Kata Containers before 2.0.
+    "com.github.containers.virtcontainers.",
+    // gVisor: flags of runsc, what mounts and the root file system really are.
+    "dev.gvisor.",
+    // Kata Containers: hypervisor, kernel, configuration file.
+    "io.katacontainers.",
+    // Who a container is to the sandboxed runtimes and to crun: ours to say, as containerd says it and as CRI-O does.
+    "io.kubernetes.cri.",
+    "io.kubernetes.cri-o.",
+    // crun and youki with libkrun: the library that is loaded into the runtime, among others.
+    "krun.",
+    // crun and youki with WebAssembly.
+    "module.wasm.image/variant",
+    // runc, crun, youki: a file of options of CRIU, one of which names a program that is run as the host's root.
+    "org.criu.config",
+    // runc, crun, youki: properties of the container's systemd unit.
+    "org.systemd.property.",
+    // crun: what executes the container, its seccomp filter, files that are written for it.
+    "run.oci.",
+];
+
 /// What a runtime's binary can do. A runtime without the `features` command can do nothing but the common.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Features {
@@ -36,9 +63,22 @@ pub struct Features {
     pub selinux: bool,
     /// It was built to checkpoint and restore containers by CRIU; whether the host has CRIU is another question.
     pub checkpoint: bool,
+    /// Annotations of a spec that it calls potentially unsafe; one that ends with a dot is a prefix.
+    pub unsafe_annotations: Vec<String>,
 }
 
 impl Features {
+    /// Whether an annotation of a spec steers the runtime: it says so, or some runtime is known to be steered by it
+    /// (runtime-spec features.md, "Unsafe annotations in config.json").
+    #[must_use]
+    pub fn steered_by(&self, annotation: &str) -> bool {
+        let named = |name: &str| match name.ends_with('.') {
+            true => annotation.starts_with(name),
+            false => annotation == name,
+        };
+        STEERING.into_iter().any(named) || self.unsafe_annotations.iter().any(|name| named(name))
+    }
+
     /// Knows the mount option `rro` (CRI `RuntimeHandlerFeatures.recursive_read_only_mounts`).
     #[must_use]
     pub fn recursive_read_only(&self) -> bool {
@@ -64,6 +104,7 @@ impl Default for Features {
             apparmor: false,
             selinux: false,
             checkpoint: false,
+            unsafe_annotations: Vec::new(),
         }
     }
 }
@@ -102,6 +143,7 @@ struct Answer {
     mount_options: Option<Vec<String>>,
     linux: Option<Linux>,
     annotations: Option<BTreeMap<String, String>>,
+    potentially_unsafe_config_annotations: Option<Vec<String>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -143,6 +185,7 @@ fn parse(json: &[u8]) -> Features {
         checkpoint: answer
             .annotations
             .is_some_and(|said| said.get(CHECKPOINT).is_some_and(|value| value == "true")),
+        unsafe_annotations: answer.potentially_unsafe_config_annotations.unwrap_or_default(),
     }
 }
 

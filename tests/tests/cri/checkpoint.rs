@@ -135,6 +135,38 @@ async fn a_container_goes_on_after_its_checkpoint_and_another_is_made_of_it() {
     .await;
 }
 
+#[tokio::test]
+async fn a_pod_cannot_have_a_program_run_on_the_host_by_its_checkpoint() {
+    need!(Runc, Criu);
+    let dir = tempfile::tempdir().unwrap();
+    let (ran, conf) = (dir.path().join("ran"), dir.path().join("criu.conf"));
+    let script = tools::script(dir.path().join("script"), &format!("#!/bin/sh\ntouch {}\n", ran.display()));
+    fs::write(&conf, format!("action-script {}\n", script.unwrap().display())).unwrap();
+    let allowing = format!(
+        "[runtime.handlers.allowing]\npath = \"{}\"\nallowed_annotations = [\"org.criu.config\"]",
+        tools::runc().display()
+    );
+    let plain = format!("[runtime.handlers.plain]\npath = \"{}\"", tools::runc().display());
+    let configuration = format!(
+        "[runtime]\ndefault = \"plain\"\ncriu = \"{}\"\n{plain}\n{allowing}\n",
+        tools::criu().display()
+    );
+    let options = Options { runtimes: Vec::new(), configuration, ..Options::default() };
+    node::with(options, async |node| {
+        for (handler, runs) in [("plain", false), ("allowing", true)] {
+            let mut sandbox = requests::sandbox(node, handler);
+            sandbox.annotations.insert("org.criu.config".into(), conf.display().to_string());
+            let (_, id) = node.run_pod_on(handler, &sandbox, &counting("c")).await?;
+            count(node, &id, 1).await?;
+            checkpoint(node, &id, &node.prefix().join("tmp").join(handler)).await?;
+            assert_eq!(ran.exists(), runs, "the script of the pod's choice, by handler {handler}");
+            fs::remove_file(node.prefix().join("tmp").join(handler))?;
+        }
+        Ok(())
+    })
+    .await;
+}
+
 /// An image whose one layer is a container's archive, as `checkpointctl build` makes it; in the form of `docker save`.
 async fn image_of(archive: &Path, dir: &Path) -> Result<PathBuf> {
     let sum = Command::new("sha256sum").arg(archive).output().await?;

@@ -1,5 +1,6 @@
 //! Runtime handlers: any number of them, each with a binary of its own.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
@@ -111,6 +112,67 @@ async fn a_handler_whose_binary_is_missing_is_named_and_keeps_nothing_else_from_
 
         let (_, id) = node.run_pod(&requests::sandbox(node, "yes"), &requests::idle("c")).await?;
         assert_eq!(node.output(&id, &["echo", "works"]).await?, "works");
+        Ok(())
+    })
+    .await;
+}
+
+/// The annotations in the OCI spec of a bundle.
+fn annotations(bundle: &Path) -> Result<serde_json::Value> {
+    let path = bundle.join("config.json");
+    let text = fs::read(&path).with_context(|| path.display().to_string())?;
+    Ok(serde_json::from_slice::<serde_json::Value>(&text)?["annotations"].clone())
+}
+
+#[tokio::test]
+async fn what_a_pod_says_to_its_runtime_is_kept_from_it_unless_the_handler_allows_it() {
+    need!(Runc, Youki);
+    let mut configuration = "[runtime]\ndefault = \"crun\"\n".to_owned();
+    for (name, path) in three() {
+        let path = path.display();
+        configuration += &format!("[runtime.handlers.{name}]\npath = \"{path}\"\n");
+        for sandbox in ["native", "oci"] {
+            configuration += &format!(
+                "[runtime.handlers.{name}-{sandbox}]\npath = \"{path}\"\nsandbox = \"{sandbox}\"\n\
+                 allowed_annotations = [\"org.criu.*\"]\n"
+            );
+        }
+        configuration +=
+            &format!("[runtime.handlers.{name}-sandbox]\npath = \"{path}\"\nsandbox = \"oci\"\n");
+    }
+    let options = Options { runtimes: Vec::new(), configuration, ..Options::default() };
+    node::with(options, async |node| {
+        let pods = node.prefix().join("run/linkspan/pods");
+        for (name, _) in three() {
+            for (handler, allowed) in [("", false), ("-sandbox", false), ("-native", true), ("-oci", true)] {
+                let handler = format!("{name}{handler}");
+                let steering = [
+                    ("bundle".to_owned(), "/".to_owned()),
+                    ("krun.libkrun.path".to_owned(), "/tmp/x.so".to_owned()),
+                    ("note".to_owned(), "kept".to_owned()),
+                    ("org.criu.config".to_owned(), "/tmp/x.conf".to_owned()),
+                ];
+                let mut sandbox = requests::sandbox(node, &handler);
+                sandbox.annotations = steering.clone().into();
+                let mut container = requests::idle("c");
+                container.annotations = steering.clone().into();
+                let (sandbox_id, id) = node.run_pod_on(&handler, &sandbox, &container).await?;
+                let mut bundles = vec![pods.join(&sandbox_id).join("containers").join(&id)];
+                bundles.extend(Some(pods.join(&sandbox_id).join("sandbox")).filter(|bundle| bundle.exists()));
+                for bundle in bundles {
+                    let found = annotations(&bundle)?;
+                    assert_eq!(found["note"], "kept", "{handler}");
+                    assert_eq!(found.get("org.criu.config").is_some(), allowed, "{handler}: {found}");
+                    for never in ["bundle", "krun.libkrun.path"] {
+                        assert_eq!(found.get(never), None, "{handler} {never}");
+                    }
+                }
+                // The kubelet compares what it asked for with what it is answered.
+                assert_eq!(node.sandbox_status(&sandbox_id).await?.annotations, sandbox.annotations);
+                assert_eq!(node.container_status(&id).await?.annotations, container.annotations);
+                node.remove_sandbox(&sandbox_id).await?;
+            }
+        }
         Ok(())
     })
     .await;

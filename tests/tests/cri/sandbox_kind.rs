@@ -16,10 +16,16 @@ const DEADLINE: Duration = Duration::from_secs(20);
 
 /// A node whose only handlers are these, of kind `oci`.
 fn oci(runtimes: &[(&str, PathBuf)]) -> Options {
+    oci_with(runtimes, "")
+}
+
+fn oci_with(runtimes: &[(&str, PathBuf)], options: &str) -> Options {
     let mut configuration = format!("[runtime]\ndefault = \"{}\"\n", runtimes[0].0);
     for (name, path) in runtimes {
-        configuration +=
-            &format!("[runtime.handlers.{name}]\npath = \"{}\"\nsandbox = \"oci\"\n", path.display());
+        configuration += &format!(
+            "[runtime.handlers.{name}]\npath = \"{}\"\nsandbox = \"oci\"\n{options}",
+            path.display()
+        );
     }
     Options { runtimes: Vec::new(), configuration, ..Options::default() }
 }
@@ -46,7 +52,8 @@ fn namespace(pid: u32, kind: &str) -> Result<PathBuf> {
 async fn sandbox_and_containers_bear_the_annotations_that_sandboxed_runtimes_read() {
     need!(Runc, Youki);
     let runtimes = [("crun", tools::crun()), ("runc", tools::runc()), ("youki", tools::youki())];
-    node::with(oci(&runtimes), async |node| {
+    let options = "allowed_annotations = [\"dev.gvisor.spec.*\"]\n";
+    node::with(oci_with(&runtimes, options), async |node| {
         for (name, _) in &runtimes {
             let mut sandbox = requests::sandbox(node, name);
             sandbox.annotations.insert("dev.gvisor.spec.mount".into(), "kept".into());

@@ -104,7 +104,7 @@ pub(super) fn decide(
         cgroup_writable: security::cgroup_writable(facts)?,
         masked_paths: context.masked_paths.clone(),
         readonly_paths: context.readonly_paths.clone(),
-        annotations: annotations::decide(&record, sandbox, &facts.handler),
+        annotations: annotations::decide(&record, sandbox, facts),
         uid_mappings: users.iter().copied().map(mounts::whole).collect(),
         gid_mappings: users.iter().copied().map(mounts::whole).collect(),
         ..as_the_host_has_it(facts)

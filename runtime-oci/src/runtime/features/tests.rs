@@ -42,3 +42,45 @@ fn what_is_not_said_of_seccomp_is_assumed_and_of_checkpoints_is_not() {
     check(r#""annotations":{"org.opencontainers.runc.checkpoint.enabled":"true"}"#, true, true);
     check(r#""annotations":{"org.opencontainers.runc.checkpoint.enabled":"false"}"#, true, false);
 }
+
+#[test]
+fn a_runtime_is_steered_by_what_it_says_and_by_what_is_known_of_others() {
+    let check = |said: &str, annotation: &str, expected: bool| {
+        let json = format!(r#"{{"ociVersionMax":"1.2.0","potentiallyUnsafeConfigAnnotations":{said}}}"#);
+        assert_eq!(parse(json.as_bytes()).steered_by(annotation), expected, "{annotation} of {said}");
+    };
+    let runc = r#"["bundle","org.systemd.property.","org.criu.config"]"#;
+    let of_its_own = r#"["com.example.","com.example"]"#;
+    for said in [runc, of_its_own, "null", "[]"] {
+        for annotation in [
+            "bundle",
+            "dev.gvisor.flag.network",
+            "io.katacontainers.config.hypervisor.path",
+            "io.katacontainers.config_path",
+            "io.kubernetes.cri-o.ContainerType",
+            "io.kubernetes.cri.container-type",
+            "krun.libkrun.path",
+            "module.wasm.image/variant",
+            "org.criu.config",
+            "org.systemd.property.CollectMode",
+            "run.oci.handler",
+        ] {
+            check(said, annotation, true);
+        }
+        for annotation in [
+            "",
+            "bundle.js",
+            "example.com/note",
+            "io.kubernetes.crimson",
+            "org.criu.configuration",
+            "run.ocix",
+        ] {
+            check(said, annotation, false);
+        }
+    }
+    check(of_its_own, "com.example.trace", true);
+    check(of_its_own, "com.example", true);
+    check(of_its_own, "com.examples", false);
+    check("[]", "com.example.trace", false);
+    assert!(Features::default().steered_by("org.criu.config"), "one without the command");
+}

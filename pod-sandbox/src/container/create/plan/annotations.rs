@@ -1,19 +1,15 @@
 //! Annotations of the OCI spec: hooks, sandboxed runtimes and tools read them.
 
+use crate::container::create::facts::Facts;
 use crate::container::record::ContainerRecord;
-use crate::handler::HandlerOptions;
 use crate::model::StringMap;
 use crate::sandbox::record::SandboxRecord;
 
 /// The handler's annotations, the pod's, the container's, and who they are.
-pub(super) fn decide(
-    record: &ContainerRecord,
-    sandbox: &SandboxRecord,
-    handler: &HandlerOptions,
-) -> StringMap {
+pub(super) fn decide(record: &ContainerRecord, sandbox: &SandboxRecord, facts: &Facts) -> StringMap {
     let mut asked = sandbox.config.annotations.clone();
     asked.extend(record.config.annotations.clone());
-    let mut annotations = handler.annotations(asked);
+    let mut annotations = facts.handler.annotations(asked, &facts.features);
     let pod = &sandbox.config.metadata;
     let own = [
         ("container-type", "container".to_owned()),

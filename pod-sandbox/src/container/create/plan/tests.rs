@@ -120,6 +120,8 @@ fn sandbox() -> SandboxRecord {
     config.metadata.name = "web".to_owned();
     config.annotations.insert("example.com/hook".to_owned(), "on".to_owned());
     config.annotations.insert("run.oci.keep_original_groups".to_owned(), "1".to_owned());
+    config.annotations.insert("org.criu.config".to_owned(), "/tmp/criu.conf".to_owned());
+    config.annotations.insert("com.example.trace".to_owned(), "/dev/kmsg".to_owned());
     let pin = |name: &str| Some(PathBuf::from("/run/linkspan/pods/5a/ns").join(name));
     SandboxRecord {
         id: SandboxId::try_from("5a".repeat(32)).unwrap(),

@@ -75,7 +75,7 @@ pub(in crate::sandbox::run) fn decide(
         masked_paths: MASKED.map(str::to_owned).to_vec(),
         readonly_paths: READ_ONLY.map(str::to_owned).to_vec(),
         sysctls: plan.namespaces.sysctls.clone(),
-        annotations: annotations::of_sandbox(record, &facts.handler),
+        annotations: annotations::of_sandbox(record, &facts.handler, &facts.features),
         seccomp: facts.seccomp.clone(),
         ..SpecInput::default()
     };

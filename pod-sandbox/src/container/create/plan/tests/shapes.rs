@@ -54,6 +54,7 @@ const SHAPES: &[Shape] = &[
     ("hooks", "with hooks of the node's directories", hooks),
     ("base-spec", "by a handler with a base_spec", base_spec),
     ("handler-annotations", "by a handler with default and allowed annotations", annotations),
+    ("unsafe-annotations", "of a runtime that calls one of the pod's annotations unsafe", unsafe_annotations),
     ("configured-defaults", "on a node that gives limits, variables, mounts and devices", defaults),
     ("cgroup-v1", "on a host with cgroup v1", cgroup_v1),
     ("cgroup-writable", "by a handler that lets containers make cgroups", cgroup_writable),
@@ -332,9 +333,15 @@ fn annotations(case: &mut Case) {
     let defaults = [("example.com/hook", "handler"), ("example.com/zone", "a")];
     case.facts.handler = Arc::new(HandlerOptions {
         default_annotations: defaults.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
-        allowed_annotations: vec![glob::Pattern::new("run.oci.keep_*").unwrap()],
+        allowed_annotations: ["run.oci.keep_*", "org.criu.config"]
+            .map(|p| glob::Pattern::new(p).unwrap())
+            .into(),
         ..HandlerOptions::default()
     });
+}
+
+fn unsafe_annotations(case: &mut Case) {
+    case.facts.features.unsafe_annotations = strings(&["com.example."]);
 }
 
 fn defaults(case: &mut Case) {

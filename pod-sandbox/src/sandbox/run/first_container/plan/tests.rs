@@ -27,6 +27,10 @@ fn sandbox_on(host: impl FnOnce(&mut SandboxFacts), change: impl FnOnce(&mut San
     config.metadata.uid = "u1".to_owned();
     config.annotations.insert("note".to_owned(), "kept".to_owned());
     config.annotations.insert("run.oci.keep_original_groups".to_owned(), "1".to_owned());
+    config.annotations.insert("org.criu.config".to_owned(), "/tmp/criu.conf".to_owned());
+    config
+        .annotations
+        .insert("io.kubernetes.cri.sandbox-image".to_owned(), "not the pod's to say".to_owned());
     config.linux.security_context.run_as_user = Some(1000);
     config.linux.resources = Some(Resources { memory_limit_bytes: 1 << 30, ..Resources::default() });
     change(&mut config);
