@@ -6,6 +6,7 @@ mod socket;
 
 use std::time::Duration;
 
+use linkspan_child::open_files;
 use linkspan_config::Loaded;
 use linkspan_cri_api::v1::image_service_server::ImageServiceServer;
 use linkspan_cri_api::v1::runtime_service_server::RuntimeServiceServer;
@@ -38,6 +39,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// Whatever keeps the daemon from starting: a second daemon on the same directories, a socket that cannot be made,
 /// a store that cannot be opened.
 pub async fn serve(loaded: Loaded) -> Result<(), Error> {
+    raise_open_files();
     crate::sys::tune_allocator();
     // Fails only if it is done already.
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -120,6 +122,18 @@ pub(crate) async fn run(app: &App, listener: UnixListener, ended: impl Future<Ou
     tokio::select! {
         () = server => {}
         () = too_late => tracing::warn!(grace = ?GRACE, "calls were still under way and are left"),
+    }
+}
+
+/// Each pod and each streaming session holds descriptors, and what service managers give is soon used up.
+fn raise_open_files() {
+    match open_files::raise() {
+        Ok(limit) => tracing::debug!(limit = limit.soft, "limit of open files"),
+        Err(error) => tracing::warn!(
+            %error,
+            limit = open_files::limit().soft,
+            "raising the limit of open files failed; with many pods or sessions it will be reached"
+        ),
     }
 }
 

@@ -8,11 +8,10 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream as Pair;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::sync::Arc;
 
+use linkspan_child::Command;
 use tokio::net::UnixStream;
-use tokio::process::Command;
 use tokio::sync::oneshot;
 
 use crate::hub::Inner;
@@ -104,7 +103,7 @@ fn start(inner: &Arc<Inner>, launched: Launched) -> io::Result<()> {
     ours.set_nonblocking(true)?;
     let mut child = Command::new(&launched.path)
         // The connection is its standard input: any other descriptor would reach every process that we start meanwhile.
-        .stdin(Stdio::from(OwnedFd::from(theirs)))
+        .stdin(OwnedFd::from(theirs))
         .env_clear()
         .env("NRI_PLUGIN_NAME", &launched.base)
         .env("NRI_PLUGIN_IDX", &launched.index)

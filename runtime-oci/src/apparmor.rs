@@ -6,9 +6,9 @@
 mod profile;
 
 use std::fs;
-use std::io::{self, Write};
 use std::path::Path;
-use std::process::{Command, Stdio};
+
+use linkspan_child::{Command, Stdio};
 
 use crate::error::Error;
 
@@ -83,15 +83,9 @@ fn text(configuration: &Path) -> String {
 
 /// Runs the parser on a profile; the reason is the parser's own words.
 fn parse(parser: &Path, profile: &str, arguments: &[&str]) -> Result<(), String> {
-    let said = |error: io::Error| error.to_string();
     let mut command = Command::new(parser);
-    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
-    let mut child = command.spawn().map_err(said)?;
-    // Dropped at once: the parser reads to the end. It is small enough for the pipe.
-    if let Some(mut stdin) = child.stdin.take() {
-        stdin.write_all(profile.as_bytes()).map_err(said)?;
-    }
-    let output = child.wait_with_output().map_err(said)?;
+    command.args(arguments).stdout(Stdio::Null).stderr(Stdio::Piped);
+    let output = command.run_blocking(profile.as_bytes()).map_err(|error| error.to_string())?;
     match output.status.success() {
         true => Ok(()),
         false => Err(String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; ")),

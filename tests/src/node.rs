@@ -34,6 +34,8 @@ pub struct Options {
     pub network: bool,
     /// Of the daemon, beside the tests' own.
     pub environment: Vec<(&'static str, &'static str)>,
+    /// The soft limit of open files that the daemon is started with.
+    pub open_files: Option<u64>,
 }
 
 impl Default for Options {
@@ -44,6 +46,7 @@ impl Default for Options {
             registries: String::new(),
             network: true,
             environment: Vec::new(),
+            open_files: None,
         }
     }
 }
@@ -279,7 +282,14 @@ impl Drop for Node {
 
 fn spawn(prefix: &Path, options: &Options) -> Result<Child> {
     let log = fs::File::options().create(true).append(true).open(prefix.join("daemon.log"))?;
-    let mut command = Command::new(tools::daemon());
+    let mut command = match options.open_files {
+        None => Command::new(tools::daemon()),
+        Some(most) => {
+            let mut shell = Command::new("sh");
+            shell.args(["-c", &format!("ulimit -Sn {most} && exec \"$0\" \"$@\"")]).arg(tools::daemon());
+            shell
+        }
+    };
     command.args(["serve", "--prefix"]).arg(prefix);
     for (name, path) in &options.runtimes {
         command.arg("--runtime").arg(format!("{name}={}", path.display()));

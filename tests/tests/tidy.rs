@@ -12,15 +12,20 @@ use std::process::Command;
 /// Which of our packages each may depend on (ARCHITECTURE.md, "Crates"). A new arrow needs an ADR.
 const ARROWS: &[(&str, &[&str])] = &[
     ("linkspan-cri-api", &[]),
+    ("linkspan-child", &[]),
     ("linkspan-config", &[]),
     ("linkspan-monitor", &[]),
-    ("linkspan-image", &["linkspan-config"]),
-    ("linkspan-nri", &["linkspan-config"]),
-    ("linkspan-runtime-oci", &["linkspan-config", "linkspan-monitor"]),
-    ("linkspan-pod-sandbox", &["linkspan-config", "linkspan-image", "linkspan-runtime-oci"]),
+    ("linkspan-image", &["linkspan-child", "linkspan-config"]),
+    ("linkspan-nri", &["linkspan-child", "linkspan-config"]),
+    ("linkspan-runtime-oci", &["linkspan-child", "linkspan-config", "linkspan-monitor"]),
+    (
+        "linkspan-pod-sandbox",
+        &["linkspan-child", "linkspan-config", "linkspan-image", "linkspan-runtime-oci"],
+    ),
     (
         "linkspan-daemon",
         &[
+            "linkspan-child",
             "linkspan-cri-api",
             "linkspan-config",
             "linkspan-image",
@@ -149,6 +154,28 @@ fn unsafe_code_stays_in_sys_files_and_says_why() {
         }
     }
     report("unsafe code", broken);
+}
+
+/// Programs that are started otherwise inherit the daemon's raised limit of open files.
+#[test]
+fn the_daemon_starts_programs_by_linkspan_child_only() {
+    // The monitor is given the right limit; the others are no part of the daemon.
+    const ELSEWHERE: &[&str] =
+        &["runtime-oci/monitor", "tests", "fuzz", "pod-sandbox/src/network/testbed.rs"];
+    const STARTS: &[&str] = &["process::Command", "process::{", "posix_spawn", "fork()"];
+    let mut broken = Vec::new();
+    for path in files("rs").into_iter().filter(|path| !is_test(path)) {
+        let (text, outside) = (read(&path), !ELSEWHERE.iter().any(|place| path.starts_with(place)));
+        let lines = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+        let starts = |line: &&str| {
+            STARTS.iter().any(|word| line.contains(word))
+                && (line.contains("Command") || line.contains("fork"))
+        };
+        if outside && let Some(line) = lines.clone().find(starts) {
+            broken.push(format!("{}: {}", path.display(), line.trim()));
+        }
+    }
+    report("programs that are not started by linkspan_child::Command", broken);
 }
 
 #[test]

@@ -4,13 +4,17 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use linkspan_child::open_files::{self, OpenFiles};
+use linkspan_child::{Command, Stdio};
 use linkspan_config::{Config, Handler};
 use linkspan_runtime_oci::cdi::Registry;
 use linkspan_runtime_oci::oci_hooks::OciHooks;
 use linkspan_runtime_oci::spec::BaseSpec;
+use rustix::net::sockopt;
 
 /// Everything that the findings are judged by.
 #[derive(Clone, Debug, Default)]
@@ -46,6 +50,8 @@ pub(super) struct Facts {
     pub(super) has_apparmor_parser: bool,
     /// Whether something answers on the CRI socket.
     pub(super) daemon_answers: bool,
+    /// `RLIMIT_NOFILE` of the daemon that answers, else of this process, which a daemon started from here would get.
+    pub(super) open_files: Option<OpenFiles>,
 }
 
 /// Where cgroups are mounted.
@@ -91,6 +97,7 @@ fn bad_files(config: &Config) -> BadFiles {
 
 /// Reads all facts. What cannot be read counts as not there.
 pub(super) async fn read(config: &Config) -> Facts {
+    let daemon = UnixStream::connect(&config.grpc.socket).ok();
     let (cni_files, cni_plugins) = cni(config);
     let mut runtimes = BTreeMap::new();
     for (name, handler) in &config.runtime.handlers {
@@ -120,8 +127,22 @@ pub(super) async fn read(config: &Config) -> Facts {
         ports_taken: ports_taken(config),
         lsm: text("/sys/kernel/security/lsm").trim().to_owned(),
         has_apparmor_parser: linkspan_runtime_oci::apparmor::parser().is_some(),
-        daemon_answers: std::os::unix::net::UnixStream::connect(&config.grpc.socket).is_ok(),
+        open_files: Some(daemon.as_ref().and_then(open_files_of).unwrap_or_else(open_files::limit)),
+        daemon_answers: daemon.is_some(),
     }
+}
+
+/// The limits of who listens on the socket.
+fn open_files_of(daemon: &UnixStream) -> Option<OpenFiles> {
+    let pid = sockopt::socket_peercred(daemon).ok()?.pid.as_raw_nonzero();
+    open_files_in(&text(&format!("/proc/{pid}/limits")))
+}
+
+/// From a process's `limits` (proc(5)): `Max open files  1024  524288  files`.
+fn open_files_in(limits: &str) -> Option<OpenFiles> {
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    let mut numbers = line.split_whitespace().map(|word| word.parse().unwrap_or(u64::MAX));
+    Some(OpenFiles { soft: numbers.next()?, hard: numbers.next()? })
 }
 
 fn text(path: &str) -> String {
@@ -185,9 +206,10 @@ async fn runtime(handler: &Handler) -> Runtime {
 
 async fn output(binary: &Path, argument: &str) -> Result<String, String> {
     const LONGEST: Duration = Duration::from_secs(10);
-    let mut command = tokio::process::Command::new(binary);
-    command.arg(argument).stdin(std::process::Stdio::null()).kill_on_drop(true);
-    match tokio::time::timeout(LONGEST, command.output()).await {
+    let mut command = Command::new(binary);
+    command.arg(argument).stdin(Stdio::Null).stdout(Stdio::Piped).stderr(Stdio::Piped).kill_on_drop(true);
+    let run = async { command.spawn()?.wait_with_output().await };
+    match tokio::time::timeout(LONGEST, run).await {
         Err(_) => Err(format!("`{} {argument}` did not end within 10 s", binary.display())),
         Ok(Err(error)) => Err(error.to_string()),
         Ok(Ok(output)) if output.status.success() => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
@@ -250,5 +272,18 @@ mod tests {
         assert_eq!(kernel("6.18.44-fc-v669\n"), (6, 18));
         assert_eq!(kernel("5.10.0-35-cloud-amd64"), (5, 10));
         assert_eq!(kernel(""), (0, 0));
+    }
+
+    #[test]
+    fn limits_of_a_process_are_read() {
+        let limits = "Limit                     Soft Limit           Hard Limit           Units     \n\
+            Max core file size        0                    unlimited            bytes     \n\
+            Max open files            1024                 524288               files     \n";
+        assert_eq!(open_files_in(limits), Some(OpenFiles { soft: 1024, hard: 524_288 }));
+        assert_eq!(
+            open_files_in(&limits.replace("524288", "unlimited")).map(|limit| limit.hard),
+            Some(u64::MAX)
+        );
+        assert_eq!(open_files_in(""), None);
     }
 }

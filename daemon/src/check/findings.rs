@@ -1,5 +1,6 @@
 //! Facts to findings: pure, so that hosts we do not have can be tested.
 
+use linkspan_child::open_files::OpenFiles;
 use linkspan_config::Config;
 
 use super::facts::{Facts, Runtime};
@@ -58,6 +59,7 @@ pub(super) fn judge(config: &Config, facts: &Facts) -> Vec<Finding> {
         clock(facts),
         socket(config, facts),
     ];
+    findings.extend(facts.open_files.map(open_files));
     findings.extend(capabilities(facts));
     findings.extend(cgroups(facts));
     findings.extend(runtimes(config, facts));
@@ -169,6 +171,26 @@ fn socket(config: &Config, facts: &Facts) -> Finding {
     let socket = config.grpc.socket.display();
     let state = if facts.daemon_answers { "a daemon answers on it" } else { "free" };
     fine("socket", format!("{socket}: {state}"))
+}
+
+/// The hard limit is what counts: the daemon raises its soft one by itself.
+fn open_files(limit: OpenFiles) -> Finding {
+    /// For 500 pods, 1,000 streaming sessions and what else there is.
+    const ENOUGH: u64 = 16 << 10;
+    let text = match limit.hard {
+        u64::MAX => "without limit".to_owned(),
+        hard => format!("up to {hard}"),
+    };
+    if limit.hard >= ENOUGH {
+        return fine("open files", text);
+    }
+    warn(
+        "open files",
+        format!(
+            "{text}: many pods or streaming sessions will reach it, and then nothing can be started or stopped"
+        ),
+        "LimitNOFILE=1048576 in the daemon's unit, or ulimit -Hn",
+    )
 }
 
 fn capabilities(facts: &Facts) -> Vec<Finding> {

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
+use linkspan_child::{Command, Stdio};
 use serde::Deserialize;
 use tokio::io::AsyncWriteExt as _;
 
@@ -139,11 +139,11 @@ async fn ask_helper(path: &Path, helper: &str, host: &str) -> Result<Option<Cred
         return Err(bad("is no name".to_owned()));
     }
     let run = async {
-        let mut child = tokio::process::Command::new(&program)
+        let mut child = Command::new(&program)
             .arg("get")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
+            .stdin(Stdio::Piped)
+            .stdout(Stdio::Piped)
+            .stderr(Stdio::Piped)
             .kill_on_drop(true)
             .spawn()?;
         let server = if host == DEFAULT_REGISTRY { DOCKER_HUB_KEY } else { host };

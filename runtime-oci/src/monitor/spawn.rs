@@ -3,12 +3,11 @@
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::process::Stdio;
 use std::time::Duration;
 
+use linkspan_child::{Child, Command, Stdio};
 use linkspan_monitor::protocol;
 use tokio::io::Interest;
-use tokio::process::{Child, Command};
 
 use super::{Monitor, MonitorSpec, sys};
 use crate::Error;
@@ -43,9 +42,8 @@ pub(super) async fn spawn(spec: &MonitorSpec) -> Result<Monitor, Error> {
         .env("PATH", std::env::var_os("PATH").unwrap_or_else(|| FALLBACK_PATH.into()))
         .current_dir("/")
         .stdin(Stdio::from(theirs))
-        .stdout(Stdio::null())
-        .stderr(log)
-        .kill_on_drop(false);
+        .stdout(Stdio::Null)
+        .stderr(log);
     for procs in &spec.cgroup_procs {
         command.arg("--cgroup-procs").arg(procs);
     }

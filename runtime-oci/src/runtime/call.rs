@@ -2,11 +2,10 @@
 
 use std::ffi::OsString;
 use std::path::Path;
-use std::process::Stdio;
 use std::time::Duration;
 
+use linkspan_child::{Child, Command, Stdio};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
-use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 use crate::error::Error;
@@ -46,9 +45,9 @@ fn spawn(command: &[OsString], with_stdin: bool) -> Result<Child, Error> {
         .env_clear()
         .env("PATH", PATH)
         .current_dir("/")
-        .stdin(if with_stdin { Stdio::piped() } else { Stdio::null() })
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
+        .stdin(if with_stdin { Stdio::Piped } else { Stdio::Null })
+        .stdout(Stdio::Piped)
+        .stderr(Stdio::Piped)
         .kill_on_drop(true)
         .spawn()
         .map_err(|source| Error::RuntimeMissing { path: Path::new(binary).to_owned(), source })

@@ -16,6 +16,7 @@ mod handler_options;
 mod handlers;
 mod image;
 mod image_volumes;
+mod limits;
 mod logs;
 mod malformed;
 mod metrics;

@@ -34,6 +34,7 @@ fn good() -> Facts {
         now_s: 1_800_000_000,
         lsm: "lockdown,apparmor".into(),
         has_apparmor_parser: true,
+        open_files: Some(OpenFiles { soft: 1024, hard: 524_288 }),
         ..Facts::default()
     }
 }
@@ -76,6 +77,8 @@ fn each_lack_is_named_with_a_way_to_mend_it() {
     check_one(|f| f.lsm.clear(), Level::Warn, "AppArmor");
     check_one(|f| f.has_apparmor_parser = false, Level::Warn, "apparmor_parser");
     check_one(|f| f.bad_files.refusing.push("a.json: no hook".into()), Level::Wrong, "a.json");
+    let few = OpenFiles { soft: 1024, hard: 4096 };
+    check_one(|f| f.open_files = Some(few), Level::Warn, "up to 4096: many pods");
     check_one(|f| f.bad_files.cdi.push("gpu.yaml: no kind".into()), Level::Warn, "gpu.yaml");
 }
 

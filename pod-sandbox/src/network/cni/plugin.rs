@@ -2,14 +2,15 @@
 
 use std::io::ErrorKind;
 use std::path::PathBuf;
-use std::process::{ExitStatus, Stdio};
+use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
+use linkspan_child::{Child, Command, Stdio};
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
-use tokio::process::{Child, ChildStdin, Command};
+use tokio::net::unix::pipe;
 use tokio::time::{sleep, timeout, timeout_at};
 
 use super::super::{Error, INTERFACE};
@@ -139,10 +140,10 @@ impl Plugins {
         let path = self.find(call.plugin)?;
         let mut command = Command::new(&path);
         command
-            .process_group(0)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
+            .own_group()
+            .stdin(Stdio::Piped)
+            .stdout(Stdio::Piped)
+            .stderr(Stdio::Piped)
             .env("CNI_COMMAND", call.verb.name())
             .env("CNI_CONTAINERID", &call.subject.container_id)
             .env("CNI_NETNS", &call.subject.netns)
@@ -173,7 +174,7 @@ impl Drop for Group {
     }
 }
 
-async fn write(to: Option<ChildStdin>, input: &[u8]) {
+async fn write(to: Option<pipe::Sender>, input: &[u8]) {
     if let Some(mut to) = to {
         // A plugin may end without having read its configuration.
         let _ = to.write_all(input).await;
