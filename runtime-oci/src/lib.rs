@@ -4,6 +4,7 @@
 //! - the OCI spec of a container, built purely from plain data ([`spec`]), what devices ([`cdi`]) and the node's hooks
 //!   ([`oci_hooks`]) change in it, its seccomp filter ([`seccomp`]) and its
 //!   user as the root file system's passwd and group say ([`user`]);
+//! - looking into the root file system, which somebody else filled ([`rooted`]);
 //! - the AppArmor profile of containers ([`apparmor`]);
 //! - calls to the runtime's command line ([`runtime`]) and what a runtime can do;
 //! - the monitor's client side, exit records, exec and its terminals, attaching;
@@ -25,6 +26,7 @@ pub mod monitor;
 pub mod oci_hooks;
 pub mod open_files;
 pub mod process;
+pub mod rooted;
 pub mod runtime;
 pub mod seccomp;
 pub mod spec;

@@ -3,8 +3,9 @@
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
+use linkspan_runtime_oci::rooted::Root;
 use serde::Serialize;
 
 use super::dump::ConfigDump;
@@ -14,6 +15,7 @@ pub(crate) const CONFIG: &str = "config.dump";
 pub(super) const SPEC: &str = "spec.dump";
 /// CRIU's images.
 pub(crate) const IMAGES: &str = "checkpoint";
+const INVENTORY: &str = "inventory.img";
 pub(crate) const CHANGES: &str = "rootfs-diff.tar";
 pub(super) const DELETED: &str = "deleted.files";
 /// CRIU's log and statistics of the dump; those of a restore are not ours to carry.
@@ -62,27 +64,35 @@ pub(crate) fn unpack(archive: &Path, dir: &Path, field: &str) -> Result<(), Erro
         let mut file = made.map_err(Error::store("making", &path))?;
         io::copy(&mut entry, &mut file).map_err(Error::store("unpacking", &path))?;
     }
-    match dir.join(CONFIG).is_file() && images.join("inventory.img").is_file() {
+    match dir.join(CONFIG).is_file() && images.join(INVENTORY).is_file() {
         true => Ok(()),
         false => {
-            let reason = format!("{} has no {CONFIG} or no {IMAGES}/inventory.img", archive.display());
+            let reason = format!("{} has no {CONFIG} or no {IMAGES}/{INVENTORY}", archive.display());
             Err(Error::bad(field, reason))
         }
     }
 }
 
-/// Copies an archive's files out of a directory that somebody else filled, an image's root file system.
-pub(crate) fn copy(from: &Path, dir: &Path) -> Result<(), Error> {
+/// Whether a directory that somebody else filled, an image's root file system, holds what every archive has.
+pub(crate) fn is_in(from: &Root) -> Result<bool, Error> {
+    Ok(from.file(Path::new(CONFIG))?.is_some() && from.file(&Path::new(IMAGES).join(INVENTORY))?.is_some())
+}
+
+/// Copies an archive's files out of such a directory.
+pub(crate) fn copy(from: &Root, dir: &Path) -> Result<(), Error> {
     let images = dir.join(IMAGES);
     fs::create_dir_all(&images).map_err(Error::store("making directory", &images))?;
-    let of_images = fs::read_dir(from.join(IMAGES)).map_err(Error::store("listing", from.join(IMAGES)))?;
-    let of_images = of_images.flatten().map(|entry| Path::new(IMAGES).join(entry.file_name()));
-    for name in FILES.into_iter().map(|name| Path::new(name).to_owned()).chain(of_images) {
-        let path = from.join(&name);
-        // Links could lead anywhere.
-        if fs::symlink_metadata(&path).is_ok_and(|found| found.is_file()) {
-            fs::copy(&path, dir.join(&name)).map_err(Error::store("copying", &path))?;
-        }
+    let mut names: Vec<PathBuf> = FILES.into_iter().map(PathBuf::from).collect();
+    if let Some(of_images) = from.dir(Path::new(IMAGES))? {
+        let listed = fs::read_dir(of_images.path()).map_err(Error::store("listing", IMAGES))?;
+        names.extend(listed.flatten().map(|entry| Path::new(IMAGES).join(entry.file_name())));
+    }
+    for name in names {
+        let Some(mut file) = from.file(&name)? else { continue };
+        let path = dir.join(&name);
+        let made = File::options().write(true).create_new(true).mode(0o600).open(&path);
+        let mut copy = made.map_err(Error::store("making", &path))?;
+        io::copy(&mut file, &mut copy).map_err(Error::store("copying to", &path))?;
     }
     Ok(())
 }

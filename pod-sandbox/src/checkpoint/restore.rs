@@ -1,10 +1,10 @@
 //! From an archive to a container that awaits its restore, and from there to a running one.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use linkspan_image::Image;
+use linkspan_runtime_oci::rooted::Root;
 use linkspan_runtime_oci::runtime::{CheckpointDirs, restore_errors};
 use linkspan_runtime_oci::{ConsoleSocket, CreateRequest, Error as RuntimeError, Timestamp};
 
@@ -73,12 +73,14 @@ pub(crate) async fn of_image(
     rootfs: &Path,
     volumes: &Path,
 ) -> Result<Option<Unpacked>, Error> {
-    let is_file = |name: &str| fs::symlink_metadata(rootfs.join(name)).is_ok_and(|found| found.is_file());
-    if !is_file(archive::CONFIG) || !is_file("checkpoint/inventory.img") {
-        return Ok(None);
-    }
+    let rootfs = rootfs.to_owned();
+    let find = move || {
+        let rootfs = Root::open(&rootfs)?;
+        Ok(archive::is_in(&rootfs)?.then_some(rootfs))
+    };
+    let Some(rootfs) = blocking("looking for a checkpoint", find).await? else { return Ok(None) };
     allowed(inner)?;
-    let (rootfs, dir) = (rootfs.to_owned(), volumes.join(DIR));
+    let dir = volumes.join(DIR);
     blocking("copying a checkpoint", move || {
         mounts::make_dir(&dir, 0o700)?;
         archive::copy(&rootfs, &dir)?;

@@ -9,7 +9,6 @@ mod facts;
 pub(crate) mod image_volumes;
 mod plan;
 mod reserve;
-mod rooted;
 mod volumes;
 
 pub(crate) use apply::remove_unused_log;

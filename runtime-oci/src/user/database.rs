@@ -1,24 +1,17 @@
 //! `etc/passwd` and `etc/group` of a root file system that we do not trust.
 
-use std::fs::File;
-use std::io::Read;
-use std::os::fd::OwnedFd;
 use std::path::Path;
-
-use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, openat, openat2};
-use rustix::io::Errno;
 
 use super::account::{NotAnId, id_of_text};
 use crate::error::Error;
+use crate::rooted::Root;
 
 pub(super) const PASSWD: &str = "/etc/passwd";
 pub(super) const GROUP: &str = "/etc/group";
 /// Far above real files; an image cannot make us read without end.
 const MAX_FILE_BYTES: u64 = 8 << 20;
 
-pub(super) struct Database {
-    root: OwnedFd,
-}
+pub(super) struct Database(Root);
 
 pub(super) struct UserEntry {
     pub(super) name: String,
@@ -61,10 +54,7 @@ fn bad_entry(file: &str, name: &str) -> impl FnOnce(NotAnId) -> Error {
 
 impl Database {
     pub(super) fn open(rootfs: &Path) -> Result<Self, Error> {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let root = openat(CWD, rootfs, flags, Mode::empty())
-            .map_err(Error::sys(format!("opening root file system {}", rootfs.display())))?;
-        Ok(Self { root })
+        Root::open(rootfs).map(Self)
     }
 
     /// The first user of which `is_it` holds; lines with too few fields are passed over.
@@ -86,22 +76,9 @@ impl Database {
             .collect()
     }
 
+    /// Empty if there is no such file. One that is too long is not read in part: the cut would go through a number.
     fn read(&self, path: &str) -> Result<String, Error> {
-        let what = || format!("reading {path} of the root file system");
-        // Non-blocking, so that a named pipe in the image does not stop us.
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-        let file = match openat2(&self.root, path, flags, Mode::empty(), resolve) {
-            Ok(file) => file,
-            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(String::new()),
-            Err(errno) => return Err(Error::sys(what())(errno)),
-        };
-        let kind = FileType::from_raw_mode(fstat(&file).map_err(Error::sys(what()))?.st_mode);
-        if kind != FileType::RegularFile {
-            return Ok(String::new());
-        }
-        let mut bytes = Vec::new();
-        File::from(file).take(MAX_FILE_BYTES).read_to_end(&mut bytes).map_err(Error::io(what()))?;
+        let bytes = self.0.read(Path::new(path), MAX_FILE_BYTES)?.unwrap_or_default();
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 }

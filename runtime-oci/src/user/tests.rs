@@ -201,6 +201,38 @@ fn links_in_the_image_never_lead_to_the_hosts_files() {
 }
 
 #[test]
+fn a_passwd_that_is_no_file_is_not_opened_and_counts_as_empty() {
+    use rustix::fs::{CWD, FileType, Mode, inotify, mknodat};
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("etc")).unwrap();
+    let [passwd, group] = ["etc/passwd", "etc/group"].map(|path| dir.path().join(path));
+    let watch = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK).unwrap();
+    for path in [&passwd, &group] {
+        mknodat(CWD, path, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
+        inotify::add_watch(&watch, path, inotify::WatchFlags::OPEN).unwrap();
+    }
+    let refused = |user: &str| resolve(dir.path(), &image_user(user)).unwrap_err().to_string();
+    assert_eq!(refused("app"), "no user named \"app\" in the image's /etc/passwd");
+    assert_eq!(refused("5:app"), "no group named \"app\" in the image's /etc/group");
+    assert_eq!(resolve(dir.path(), &image_user("5:6")).unwrap().uid, 5);
+    assert_eq!(home(dir.path(), 5).unwrap(), None);
+    let opened = rustix::io::read(&watch, &mut [0; 256][..]);
+    assert_eq!(opened, Err(rustix::io::Errno::AGAIN), "one of them was opened");
+    fs::remove_file(&passwd).unwrap();
+    fs::create_dir(&passwd).unwrap();
+    assert_eq!(refused("app"), "no user named \"app\" in the image's /etc/passwd");
+}
+
+#[test]
+fn a_passwd_without_end_is_refused_and_not_cut_in_the_middle_of_a_number() {
+    let image = image();
+    let path = image.path().join("etc/passwd");
+    fs::OpenOptions::new().append(true).open(&path).unwrap().set_len(1 << 40).unwrap();
+    let refused = resolve(image.path(), &image_user("app")).unwrap_err().to_string();
+    assert_eq!(refused, "/etc/passwd in the root file system: is longer than 8388608 bytes");
+}
+
+#[test]
 fn home_comes_from_passwd() {
     let image = image();
     assert_eq!(home(image.path(), 1000).unwrap().as_deref(), Some("/home/app"));

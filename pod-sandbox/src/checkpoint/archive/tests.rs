@@ -1,7 +1,12 @@
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use super::{CHANGES, CONFIG, IMAGES, pack, place, read_config, read_deleted, unpack, write_json};
+use linkspan_runtime_oci::rooted::Root;
+
+use super::{
+    CHANGES, CONFIG, IMAGES, copy, is_in, pack, place, read_config, read_deleted, unpack, write_json,
+};
 use crate::checkpoint::dump::ConfigDump;
 use crate::error::Error;
 
@@ -63,4 +68,35 @@ fn nothing_is_put_anywhere_but_where_it_belongs() {
     {
         check(name, None);
     }
+}
+
+#[test]
+fn what_an_image_links_to_outside_of_it_is_no_checkpoint_of_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let (image, another, to) = (dir.path().join("image"), dir.path().join("another"), dir.path().join("to"));
+    fs::create_dir_all(&image).unwrap();
+    fs::create_dir_all(another.join(IMAGES)).unwrap();
+    fs::write(another.join(IMAGES).join("inventory.img"), "i").unwrap();
+    fs::write(another.join(IMAGES).join("pages-1.img"), "another's memory").unwrap();
+    fs::write(another.join(CONFIG), "{}").unwrap();
+    fs::write(image.join(CONFIG), "{}").unwrap();
+    for target in [another.join(IMAGES), Path::new("../another").join(IMAGES)] {
+        symlink(target, image.join(IMAGES)).unwrap();
+        let root = Root::open(&image).unwrap();
+        assert!(!is_in(&root).unwrap());
+        copy(&root, &to).unwrap();
+        assert!(!to.join(IMAGES).join("pages-1.img").exists());
+        fs::remove_file(image.join(IMAGES)).unwrap();
+        fs::remove_dir_all(&to).unwrap();
+    }
+    // Inside, it is the image's own business; single files that lead out are left out.
+    fs::create_dir_all(image.join("real")).unwrap();
+    fs::write(image.join("real/inventory.img"), "i").unwrap();
+    symlink(another.join(IMAGES).join("pages-1.img"), image.join("real/pages-1.img")).unwrap();
+    symlink("/real", image.join(IMAGES)).unwrap();
+    let root = Root::open(&image).unwrap();
+    assert!(is_in(&root).unwrap());
+    copy(&root, &to).unwrap();
+    let copied: Vec<_> = fs::read_dir(to.join(IMAGES)).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(copied, ["inventory.img"]);
 }

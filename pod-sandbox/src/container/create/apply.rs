@@ -4,11 +4,12 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
+use linkspan_runtime_oci::rooted::Root;
 use linkspan_runtime_oci::{ConsoleSocket, CreateRequest, Process, spec};
 use serde_json::Value;
 
 use super::plan::ContainerPlan;
-use super::{rooted, volumes};
+use super::volumes;
 use crate::container::record::ContainerRecord;
 use crate::container::state::State;
 use crate::error::Error;
@@ -39,7 +40,7 @@ pub(super) async fn run(inner: &Arc<Inner>, plan: ContainerPlan, undo: &mut Undo
 
 /// All but the spec, which is given back.
 async fn files(plan: Arc<ContainerPlan>, undo: &mut Undo) -> Result<Value, Error> {
-    if let Some(path) = plan.log_path.clone().filter(|path| !rooted::is_there(path)) {
+    if let Some(path) = plan.log_path.clone().filter(|path| fs::symlink_metadata(path).is_err()) {
         undo.push("remove log", move || blocking("removing a log", move || remove_log(&path)));
     }
     blocking("preparing a bundle", move || {
@@ -53,8 +54,7 @@ async fn files(plan: Arc<ContainerPlan>, undo: &mut Undo) -> Result<Value, Error
             let volumes = plan.volumes.iter().map(|volume| &volume.host_path);
             plan.relabelled.iter().chain(volumes).try_for_each(|path| selinux::relabel(path, label))?;
         }
-        rooted::make_dir(&plan.rootfs, &plan.working_dir, plan.owner)?;
-        plan.log_path.as_deref().map_or(Ok(()), clear_dangling_link)?;
+        Root::open(&plan.rootfs)?.make_dir(&plan.working_dir, plan.owner)?;
         let spec = plan.oci_spec()?;
         serde_json::to_value(&spec).map_err(|error| Error::store("encoding", &plan.bundle)(error.into()))
     })
@@ -114,14 +114,6 @@ async fn create(inner: &Arc<Inner>, plan: &ContainerPlan, undo: &mut Undo) -> Re
             "containers that a runtime keeps inside the sandbox's own process, as gVisor does",
         )),
         false => Ok(process),
-    }
-}
-
-/// Kubernetes issue 44043: a link left by an older container would lead the new log astray.
-fn clear_dangling_link(path: &Path) -> Result<(), Error> {
-    match path.is_symlink() && !path.exists() {
-        true => fs::remove_file(path).map_err(Error::store("removing dangling link", path)),
-        false => Ok(()),
     }
 }
 

@@ -9,9 +9,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use linkspan_image::{ImageId, Images, MountOptions};
+use linkspan_runtime_oci::rooted::Root;
 
 use super::reserve::image_ref;
-use super::rooted;
 use crate::container::record::ContainerRecord;
 use crate::error::Error;
 use crate::model::ContainerConfig;
@@ -51,7 +51,8 @@ pub(super) async fn mount(
         let mounted = inner.images.mount_volume(image, &target, options).await;
         mounted.map_err(|error| failed(index, "image", error.into()))?;
         let sub_path = PathBuf::from(&mount.image_sub_path);
-        let inside = blocking("looking into an image", move || rooted::resolve(&target, &sub_path)).await;
+        let look = move || Ok(Root::open(&target)?.resolve(&sub_path)?);
+        let inside = blocking("looking into an image", look).await;
         volumes.insert(index, inside.map_err(|error| failed(index, "image_sub_path", error))?);
     }
     Ok(volumes)

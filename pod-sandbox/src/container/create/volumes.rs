@@ -4,15 +4,16 @@ use std::fs::{self, FileTimes, Metadata};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, lchown, symlink};
 use std::path::Path;
 
+use linkspan_runtime_oci::rooted::Root;
+
 use super::plan::VolumePlan;
-use super::rooted::Rooted;
 use crate::error::Error;
 use crate::mounts::make_dir;
 
 /// `owner`: whose an empty one is, unless it is root's.
 pub(super) fn fill(rootfs: &Path, volume: &VolumePlan, owner: Option<u32>) -> Result<(), Error> {
     make_dir(&volume.host_path, 0o755)?;
-    match (Rooted::find(rootfs, &volume.container_path)?, owner) {
+    match (Root::open(rootfs)?.dir(&volume.container_path)?, owner) {
         (Some(source), _) => copy_dir(&source.path(), &volume.host_path),
         (None, Some(id)) => chown(&volume.host_path, Some(id), Some(id))
             .map_err(Error::store("giving away", &volume.host_path)),
