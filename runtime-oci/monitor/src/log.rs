@@ -4,8 +4,11 @@ mod format;
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{FileType, Mode, OFlags};
 
 pub(crate) use format::{Formatter, Stream};
 
@@ -27,8 +30,8 @@ pub(crate) struct Log {
 }
 
 impl Log {
-    /// Opens the file, with its directory (mode 0700) if missing. A dangling symbolic link in its place is removed
-    /// (Kubernetes issue 44043).
+    /// Opens the file, with its directory (mode 0700) if missing. A symbolic link in its place is removed, wherever it
+    /// leads (kubernetes/kubernetes #44043 is about dangling ones).
     pub(crate) fn open(path: Option<&Path>, max_line_bytes: usize) -> io::Result<Self> {
         let mut log = Self {
             path: path.map(Path::to_path_buf),
@@ -121,30 +124,34 @@ impl Log {
     }
 }
 
-/// Returns whether the file is new.
+/// Returns whether the file is new. Who can write to the directory of logs must not choose what root writes to: a link is
+/// not followed, and what is no file is not even opened, since that alone could do something (a device) or wait (a pipe).
 fn open_file(path: &Path) -> io::Result<(File, bool)> {
     let named = |e: io::Error| io::Error::new(e.kind(), format!("opening log file {}: {e}", path.display()));
     if let Some(parent) = path.parent() {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(parent).map_err(named)?;
     }
-    let is_dangling = fs::symlink_metadata(path).is_ok_and(|m| m.is_symlink()) && fs::metadata(path).is_err();
-    if is_dangling {
-        fs::remove_file(path).map_err(named)?;
-    }
-    let mut options = OpenOptions::new();
-    // Non-blocking: a FIFO in the log's place must not stop the pod.
-    options.append(true).mode(0o640).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
-    let (file, made) = match options.clone().create_new(true).open(path) {
-        Ok(file) => (file, true),
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
-            (options.create(true).open(path).map_err(named)?, false)
+    let bad = |reason: &str| named(io::Error::new(io::ErrorKind::InvalidInput, reason));
+    // The second time after a link was removed.
+    for _ in 0..2 {
+        match OpenOptions::new().append(true).create_new(true).mode(0o640).open(path) {
+            Ok(file) => return Ok((file, true)),
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(e) => return Err(named(e)),
         }
-        Err(e) => return Err(named(e)),
-    };
-    if !file.metadata().map_err(named)?.is_file() {
-        return Err(named(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")));
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let found = rustix::fs::open(path, flags, Mode::empty()).map_err(|e| named(e.into()))?;
+        let stat = rustix::fs::fstat(&found).map_err(|e| named(e.into()))?;
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => {
+                let same = format!("/proc/self/fd/{}", found.as_raw_fd());
+                return Ok((OpenOptions::new().append(true).open(same).map_err(named)?, false));
+            }
+            FileType::Symlink => fs::remove_file(path).map_err(named)?,
+            _ => return Err(bad("not a regular file")),
+        }
     }
-    Ok((file, made))
+    Err(bad("something else is put there again and again"))
 }
 
 #[cfg(test)]

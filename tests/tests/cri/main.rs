@@ -17,6 +17,7 @@ mod handlers;
 mod image;
 mod image_volumes;
 mod limits;
+mod links;
 mod logs;
 mod malformed;
 mod metrics;

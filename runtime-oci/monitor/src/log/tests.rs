@@ -35,15 +35,46 @@ fn a_file_that_was_there_is_appended_to_and_kept() {
 }
 
 #[test]
-fn a_dangling_link_is_replaced_and_what_is_no_file_is_refused() {
+fn a_link_in_its_place_is_replaced_and_never_followed() {
     let dir = tempfile::tempdir().expect("tempdir");
     let path = dir.path().join("0.log");
-    std::os::unix::fs::symlink(dir.path().join("nowhere"), &path).expect("symlink");
-    Log::open(Some(&path), 100).expect("open");
-    assert!(fs::symlink_metadata(&path).expect("there").is_file());
-    for path in [Path::new("/dev/null"), dir.path()] {
-        assert!(Log::open(Some(path), 100).is_err(), "{path:?}");
+    let secret = dir.path().join("secret");
+    fs::write(&secret, "before").expect("write");
+    for target in ["nowhere", "secret", "0.log", "/dev/null"] {
+        std::os::unix::fs::symlink(target, &path).expect("symlink");
+        let mut log = Log::open(Some(&path), 100).expect("open");
+        assert!(fs::symlink_metadata(&path).expect("there").is_file(), "{target}");
+        log.write(Stream::Stdout, NOW, b"a\n");
+        fs::remove_file(&path).expect("remove");
+        std::os::unix::fs::symlink(target, &path).expect("symlink");
+        log.reopen().expect("reopen");
+        log.write(Stream::Stdout, NOW, b"b\n");
+        assert_eq!(text_of(&path), "b\n", "{target}");
+        fs::remove_file(&path).expect("remove");
     }
+    assert_eq!(fs::read_to_string(&secret).expect("read"), "before");
+}
+
+#[test]
+fn what_is_no_file_is_refused_without_being_opened() {
+    use rustix::fs::{CWD, inotify, mknodat};
+    let dir = tempfile::tempdir().expect("tempdir");
+    let pipe = dir.path().join("pipe");
+    mknodat(CWD, &pipe, FileType::Fifo, Mode::from_raw_mode(0o600), 0).expect("mknod");
+    // With a reader, to write to it would not fail by itself.
+    let _reader = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(&pipe).expect("reader");
+    let watch =
+        inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK).expect("inotify");
+    for path in [pipe.as_path(), dir.path()] {
+        inotify::add_watch(&watch, path, inotify::WatchFlags::OPEN).expect("watch");
+    }
+    let refused = |path: &Path| Log::open(Some(path), 100).err().expect("refused").to_string();
+    for path in [pipe.as_path(), dir.path()] {
+        assert!(refused(path).ends_with("not a regular file"), "{path:?}");
+        let opened = rustix::io::read(&watch, &mut [0; 256][..]);
+        assert_eq!(opened, Err(rustix::io::Errno::AGAIN), "{path:?} was opened");
+    }
+    assert!(refused(Path::new("/dev/null")).ends_with("not a regular file"));
 }
 
 #[test]
