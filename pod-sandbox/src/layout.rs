@@ -47,6 +47,11 @@ impl Layout {
         self.pod_dir(sandbox).join("hostname")
     }
 
+    /// Of pods with the host's network alone.
+    pub(crate) fn hosts(&self, sandbox: &SandboxId) -> PathBuf {
+        self.pod_dir(sandbox).join("hosts")
+    }
+
     /// The OCI bundle: `config.json`, `rootfs`, and what belongs to the runtime's calls.
     pub(crate) fn bundle(&self, sandbox: &SandboxId, container: &ContainerId) -> PathBuf {
         self.pod_dir(sandbox).join("containers").join(container.as_str())

@@ -195,6 +195,35 @@ async fn a_pod_in_the_hosts_network_has_no_address_of_its_own() {
     .await;
 }
 
+/// The kubelet mounts a file of its own there; others do not.
+#[tokio::test]
+async fn a_container_in_the_hosts_network_has_a_copy_of_the_hosts_names() {
+    need!();
+    node::run(async |node| {
+        let of_host = std::fs::read_to_string("/etc/hosts")?;
+        let mut config = requests::sandbox(node, "host");
+        let options =
+            v1::NamespaceOption { network: v1::NamespaceMode::Node.into(), ..requests::namespaces() };
+        config.linux.as_mut().unwrap().security_context.as_mut().unwrap().namespace_options =
+            Some(options.clone());
+        let idle = |name: &str| {
+            let mut container = requests::idle(name);
+            requests::security(&mut container).namespace_options = Some(options.clone());
+            container
+        };
+        let (sandbox_id, id) = node.run_pod(&config, &idle("one")).await?;
+        assert_eq!(node.output(&id, &["cat", "/etc/hosts"]).await?, of_host.trim_end_matches('\n'));
+        // Nothing that would matter on the host if this failed.
+        node.shell(&id, "echo '# written by a container' >>/etc/hosts").await?;
+        assert_eq!(std::fs::read_to_string("/etc/hosts")?, of_host);
+        let another = node.run_container(&sandbox_id, &idle("two"), &config).await?;
+        let seen = node.output(&another, &["tail", "-n1", "/etc/hosts"]).await?;
+        assert_eq!(seen, "# written by a container", "it is the pod's");
+        Ok(())
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn every_configured_handler_runs_pods() {
     need!(Runc);

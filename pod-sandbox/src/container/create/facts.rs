@@ -69,6 +69,8 @@ pub(super) struct Facts {
 pub(super) struct PodFiles {
     pub(super) resolv_conf: PathBuf,
     pub(super) hostname: PathBuf,
+    /// `None` for a pod that was made when there was none.
+    pub(super) hosts: Option<PathBuf>,
     pub(super) shm: PathBuf,
 }
 
@@ -119,6 +121,7 @@ fn read_now(
         pod_files: PodFiles {
             resolv_conf: inner.layout.resolv_conf(&sandbox.id),
             hostname: inner.layout.hostname(&sandbox.id),
+            hosts: Some(inner.layout.hosts(&sandbox.id)).filter(|path| path.exists()),
             shm: inner.layout.shm(&sandbox.id),
         },
         volumes_dir: inner.layout.volumes(&reserved.record.id),

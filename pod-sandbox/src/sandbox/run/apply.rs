@@ -122,7 +122,9 @@ async fn cgroup(
 }
 
 async fn files(plan: &SandboxPlan) -> Result<(), Error> {
-    let (files, shm) = ([plan.hostname_file.clone(), plan.resolv_conf.clone()], plan.shm.clone());
+    let mut files = vec![plan.hostname_file.clone(), plan.resolv_conf.clone()];
+    files.extend(plan.hosts.clone());
+    let shm = plan.shm.clone();
     let owner = plan.namespaces.user.map(|users| users.host_id);
     let label = plan.selinux_labels.as_ref().map(|labels| labels.mount.clone());
     blocking("writing a pod's files", move || {

@@ -25,6 +25,8 @@ pub(super) struct Facts {
     pub(super) host_name: String,
     /// The host's `/etc/resolv.conf`; empty if there is none.
     pub(super) host_resolv_conf: String,
+    /// The host's `/etc/hosts`; empty if there is none.
+    pub(super) host_hosts: String,
     pub(super) oom_score_adj_floor: i32,
     /// Our own top-level group.
     pub(super) cgroup_name: String,
@@ -58,6 +60,7 @@ pub(super) async fn read(
         handler,
         host_name,
         host_resolv_conf: fs::read_to_string("/etc/resolv.conf").unwrap_or_default(),
+        host_hosts: fs::read_to_string("/etc/hosts").unwrap_or_default(),
         oom_score_adj_floor: inner.host.oom_score_adj_floor,
         cgroup_name: inner.settings.cgroup_name.clone(),
         default_sysctls: inner.settings.container.default_sysctls.clone(),

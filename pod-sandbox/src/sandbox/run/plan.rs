@@ -31,6 +31,9 @@ pub(super) struct SandboxPlan {
     pub(super) log_directory: Option<PathBuf>,
     pub(super) hostname_file: FilePlan,
     pub(super) resolv_conf: FilePlan,
+    /// A copy of the host's, which a container could otherwise write to. The kubelet provides one for all other pods.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) hosts: Option<FilePlan>,
     pub(super) shm: Option<ShmPlan>,
     pub(super) namespaces: NamespacePlan,
     /// Whether pause gets a PID namespace of its own, for containers to join.
@@ -98,6 +101,8 @@ pub(super) fn decide(config: SandboxConfig, facts: &Facts) -> Result<SandboxPlan
             path: facts.layout.resolv_conf(id),
             content: config.dns_config.as_ref().map_or_else(|| facts.host_resolv_conf.clone(), resolv_conf),
         },
+        hosts: (!network)
+            .then(|| FilePlan { path: facts.layout.hosts(id), content: facts.host_hosts.clone() }),
         shm,
         new_pid_namespace: pid,
         pause_oom_score_adj: clamp_oom_score_adj(PAUSE_OOM_SCORE_ADJ, facts.oom_score_adj_floor),

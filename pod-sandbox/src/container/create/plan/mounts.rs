@@ -127,7 +127,11 @@ fn pod_files(config: &ContainerConfig, sandbox: &SandboxRecord, facts: &Facts) -
     ];
     // The kubelet provides it for pods with a network of their own.
     if options.network == NamespaceMode::Node {
-        files.push(("/etc/hosts", PathBuf::from("/etc/hosts"), readonly));
+        files.push(match &facts.pod_files.hosts {
+            Some(hosts) => ("/etc/hosts", hosts.clone(), readonly),
+            // The host's own is not to be written to, not even by a container that may write to its root.
+            None => ("/etc/hosts", PathBuf::from("/etc/hosts"), true),
+        });
     }
     files.retain(|(path, ..)| !is_mounted(config, Path::new(path)));
     let input = |(path, host_path, readonly): (&str, PathBuf, bool)| MountInput {

@@ -165,6 +165,7 @@ fn facts() -> Facts {
         pod_files: PodFiles {
             resolv_conf: pod.join("resolv.conf"),
             hostname: pod.join("hostname"),
+            hosts: Some(pod.join("hosts")),
             shm: pod.join("shm"),
         },
         volumes_dir: "/var/lib/linkspan/volumes/c0".into(),

@@ -23,6 +23,7 @@ fn facts() -> Facts {
         kind: SandboxKind::Native,
         host_name: "node1".to_owned(),
         host_resolv_conf: "nameserver 192.0.2.53\n".to_owned(),
+        host_hosts: "127.0.0.1 localhost\n".to_owned(),
         oom_score_adj_floor: -1000,
         cgroup_name: "linkspan".to_owned(),
         selinux: crate::selinux::Support::Off,

@@ -43,6 +43,7 @@ fn sandbox_on(host: impl FnOnce(&mut SandboxFacts), change: impl FnOnce(&mut San
         kind: SandboxKind::Oci,
         host_name: "node1".to_owned(),
         host_resolv_conf: String::new(),
+        host_hosts: String::new(),
         oom_score_adj_floor: -1000,
         cgroup_name: "linkspan".to_owned(),
         default_sysctls: BTreeMap::new(),
