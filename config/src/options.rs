@@ -15,9 +15,9 @@ use crate::value::{CgroupDriver, Handler, LogFormat, OptionValue, TlsVersion, ch
 
 options! {
     Config {
-    /// Persistent state and images.
+    /// Persistent state and images. For root alone (0700), set at each start unless other things are in it.
     root_dir: PathBuf = |at| at.join("/var/lib/linkspan"), check::absolute;
-    /// What a reboot may take: socket, bundles, namespaces, exit records.
+    /// What a reboot may take: socket, bundles, namespaces, exit records. Others may pass (0711), set likewise.
     run_dir: PathBuf = |at| at.join("/run/linkspan"), check::absolute;
     }
 

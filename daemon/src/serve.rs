@@ -1,6 +1,7 @@
 //! `linkspan serve`: from a configuration to a running server, and back down again.
 
 mod connections;
+mod directories;
 mod lock;
 mod socket;
 
@@ -10,6 +11,7 @@ use linkspan_child::open_files;
 use linkspan_config::Loaded;
 use linkspan_cri_api::v1::image_service_server::ImageServiceServer;
 use linkspan_cri_api::v1::runtime_service_server::RuntimeServiceServer;
+use rustix::fs::Mode;
 use sd_notify::NotifyState;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
@@ -46,7 +48,11 @@ pub async fn serve(loaded: Loaded) -> Result<(), Error> {
     let mut terminate = signal(SignalKind::terminate()).map_err(Error::Runtime)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Runtime)?;
 
+    // What others are to see, containers, runtimes and CNI plugins, is made as they are used to; what is the daemon's own
+    // does not depend on it.
+    rustix::process::umask(Mode::from_raw_mode(0o022));
     let config = &loaded.config;
+    directories::prepare(config)?;
     let _locks =
         [lock::take(&config.root_dir, PATIENCE).await?, lock::take(&config.run_dir, PATIENCE).await?];
     let metrics_listener = match config.metrics.listen {

@@ -14,9 +14,11 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use linkspan_files::{Access, make_dir};
 use serde::{Deserialize, Serialize};
 
 use crate::manifest::Descriptor;
+use crate::store::directories;
 use crate::store::record_file::{self, Sync};
 use crate::store::trash::Trash;
 use crate::{Digest, Error};
@@ -106,12 +108,10 @@ pub(crate) struct Hold {
 }
 
 impl LayerStore {
-    /// Opens the layers below `root_dir`. Blocking.
+    /// Opens the layers below `root_dir`, where the store's directories are. Blocking.
     pub(crate) fn open(root_dir: &Path, trash: Trash, limits: Limits) -> Result<Self, Error> {
-        let (layers_dir, staging_dir) = (root_dir.join("layers"), root_dir.join("staging"));
-        for dir in [&layers_dir, &staging_dir] {
-            fs::create_dir_all(dir).map_err(Error::io("creating", dir))?;
-        }
+        let (layers_dir, staging_dir) =
+            (root_dir.join(directories::LAYERS), root_dir.join(directories::STAGING));
         for path in children(&staging_dir)? {
             trash.take(&path)?;
         }
@@ -338,7 +338,7 @@ impl LayerStore {
         let number = self.shared.next_staging.fetch_add(1, Ordering::Relaxed);
         let dir = self.shared.staging_dir.join(number.to_string());
         for path in [dir.clone(), dir.join(DIFF), dir.join(ATTIC)] {
-            fs::create_dir(&path).map_err(Error::io("creating", &path))?;
+            make_dir(&path, Access::Private).map_err(Error::io("creating", &path))?;
         }
         Ok(dir)
     }

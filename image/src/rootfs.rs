@@ -13,9 +13,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use linkspan_files::make_dir;
 use serde::{Deserialize, Serialize};
 
 use crate::layer::{LayerStore, children, copy_attributes};
+use crate::store::directories;
 use crate::store::record_file::{self, Sync};
 use crate::store::trash::Trash;
 use crate::store::{Images, Shared, blocking};
@@ -55,7 +57,6 @@ pub(crate) struct RootfsRecord {
 /// The directory of root file systems.
 pub(crate) struct RootfsStore {
     dir: PathBuf,
-    /// Lowest layer of an image that has none: overlayfs wants at least one.
     empty_dir: PathBuf,
     trash: Trash,
     records: Mutex<BTreeMap<String, Arc<RootfsRecord>>>,
@@ -64,12 +65,9 @@ pub(crate) struct RootfsStore {
 }
 
 impl RootfsStore {
-    /// Blocking.
+    /// Of the root file systems below `root_dir`, where the store's directories are. Blocking.
     pub(crate) fn open(root_dir: &Path, trash: Trash) -> Result<Self, Error> {
-        let (dir, empty_dir) = (root_dir.join("rootfs"), root_dir.join("empty"));
-        for dir in [&dir, &empty_dir] {
-            fs::create_dir_all(dir).map_err(Error::io("creating", dir))?;
-        }
+        let (dir, empty_dir) = (root_dir.join(directories::ROOTFS), root_dir.join(directories::EMPTY));
         let mut records = BTreeMap::new();
         for path in children(&dir)? {
             let record: Option<RootfsRecord> = record_file::read(&path.join(RECORD))?;
@@ -100,7 +98,7 @@ impl RootfsStore {
         // Without a record it belongs to nobody, or to an image of before.
         self.trash.take(&dir)?;
         for path in [&dir, &upper, &dir.join(WORK)] {
-            fs::create_dir(path).map_err(Error::io("creating", path))?;
+            make_dir(path, linkspan_files::Access::Private).map_err(Error::io("creating", path))?;
         }
         // The merged root shows the attributes of the uppermost directory.
         let lower = record.layers.last().map_or_else(|| self.empty_dir.clone(), |top| layers.diff_dir(top));

@@ -13,6 +13,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::sync::OwnedMutexGuard;
 
+pub(crate) mod directories;
 pub(crate) mod names;
 pub(crate) mod record_file;
 pub(crate) mod records;
@@ -155,11 +156,11 @@ const RECORD_BYTES: u64 = 8192;
 
 impl Shared {
     fn open(root_dir: PathBuf, pins: Pins, limits: Limits) -> Result<Self, Error> {
-        std::fs::create_dir_all(&root_dir).map_err(Error::io("creating", &root_dir))?;
-        let trash = Trash::open(root_dir.join("trash"))?;
+        directories::make(&root_dir)?;
+        let trash = Trash::open(root_dir.join(directories::TRASH))?;
         let layers = LayerStore::open(&root_dir, trash.clone(), limits)?;
         let rootfs = RootfsStore::open(&root_dir, trash.clone())?;
-        let dir = RecordDir(root_dir.join("records"));
+        let dir = RecordDir(root_dir.join(directories::RECORDS));
         let mut records = dir.load()?;
         for record in records.values().cloned().collect::<Vec<_>>() {
             if let Some(layer) = record.layers.iter().find(|layer| !layers.has(layer)) {

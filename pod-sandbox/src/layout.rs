@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use linkspan_files::Access;
+
 use crate::model::{ContainerId, SandboxId};
 
 /// The daemon's two directories, and every path below them that this crate uses.
@@ -14,6 +16,18 @@ pub(crate) struct Layout {
 impl Layout {
     pub(crate) fn new(root_dir: &Path, run_dir: &Path) -> Self {
         Self { root_dir: root_dir.to_owned(), run_dir: run_dir.to_owned() }
+    }
+
+    /// Those that are there from the daemon's start, and who may reach them. A new one is a line here.
+    pub(crate) fn directories(&self) -> [(PathBuf, Access); 5] {
+        [
+            (self.state_dir(), Access::Private),
+            (self.volumes_dir(), Access::Private),
+            (self.checkpoints_dir(), Access::Private),
+            (self.runtimes_dir(), Access::Private),
+            // A pod's users, who are nobody to the host, go through it to their own.
+            (self.pods_dir(), Access::Passable),
+        ]
     }
 
     /// Records.
@@ -52,9 +66,14 @@ impl Layout {
         self.pod_dir(sandbox).join("hosts")
     }
 
+    /// The bundles of a pod's containers.
+    pub(crate) fn bundles_dir(&self, sandbox: &SandboxId) -> PathBuf {
+        self.pod_dir(sandbox).join("containers")
+    }
+
     /// The OCI bundle: `config.json`, `rootfs`, and what belongs to the runtime's calls.
     pub(crate) fn bundle(&self, sandbox: &SandboxId, container: &ContainerId) -> PathBuf {
-        self.pod_dir(sandbox).join("containers").join(container.as_str())
+        self.bundles_dir(sandbox).join(container.as_str())
     }
 
     /// Content of the image's `VOLUME`s: may be large, so not on the run directory's tmpfs.
@@ -71,8 +90,12 @@ impl Layout {
         self.root_dir.join("checkpoints")
     }
 
+    fn runtimes_dir(&self) -> PathBuf {
+        self.run_dir.join("runtimes")
+    }
+
     /// A handler's `--root`: the runtime's own state.
     pub(crate) fn runtime_root(&self, handler: &str) -> PathBuf {
-        self.run_dir.join("runtimes").join(handler)
+        self.runtimes_dir().join(handler)
     }
 }

@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use linkspan_files::{Access, make_dir};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
@@ -73,7 +74,8 @@ pub(crate) fn mount_shm(
     owner: Option<u32>,
     label: Option<&str>,
 ) -> Result<(), Error> {
-    make_dir(path, 0o1777)?;
+    // What is mounted has its own mode.
+    make_dir(path, Access::Private).map_err(Error::store("making directory", path))?;
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     let owner = owner.map_or_else(String::new, |owner| format!(",uid={owner},gid={owner}"));
     let label = label.map(|label| format!(",context=\"{label}\"")).unwrap_or_default();
@@ -115,14 +117,6 @@ pub(crate) fn remove_tree(dir: &Path) -> Result<(), Error> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::store("removing", dir)(error)),
         _ => Ok(()),
     }
-}
-
-/// Makes a directory, and those above it, whatever the umask is. There already: its mode is set.
-pub(crate) fn make_dir(path: &Path, mode: u32) -> Result<(), Error> {
-    use std::os::unix::fs::PermissionsExt;
-    fs::create_dir_all(path).map_err(Error::store("making directory", path))?;
-    fs::set_permissions(path, fs::Permissions::from_mode(mode))
-        .map_err(Error::store("setting the mode of", path))
 }
 
 #[cfg(test)]

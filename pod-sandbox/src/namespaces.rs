@@ -19,6 +19,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use linkspan_files::{Access, make_dir};
 use rustix::io::Errno;
 use rustix::mount::{UnmountFlags, mount_bind, unmount};
 use rustix::system::sethostname;
@@ -125,7 +126,7 @@ pub async fn unpin(dir: &Path) -> Result<(), Error> {
 }
 
 fn make(plan: &NamespacePlan) -> Result<Pinned, Error> {
-    fs::create_dir_all(&plan.dir).map_err(Error::io("making directory", &plan.dir))?;
+    make_dir(&plan.dir, Access::Private).map_err(Error::io("making directory", &plan.dir))?;
     let mut flags = UnshareFlags::empty();
     flags.set(UnshareFlags::NEWNET, plan.network);
     flags.set(UnshareFlags::NEWIPC, plan.ipc);

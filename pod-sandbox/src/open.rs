@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use linkspan_config::Config;
+use linkspan_files::make_dir;
 use linkspan_runtime_oci::spec::clamp_oom_score_adj;
 use linkspan_runtime_oci::{Cgroups, Features, Runtime};
 
@@ -18,7 +19,7 @@ use crate::pods::{Inner, Parts, Pods, Settings};
 use crate::records::Records;
 use crate::selinux::Levels;
 use crate::table::blocking;
-use crate::{mounts, recovery, user_namespace};
+use crate::{recovery, user_namespace};
 
 /// Beside the daemon's binary, unless the configuration says where.
 const MONITOR: &str = "linkspan-monitor";
@@ -39,9 +40,9 @@ impl Pods {
         let host = Host::read(cgroups.mode(), &parts.images).await?;
         let dirs = layout.clone();
         let records = blocking("opening the records", move || {
-            mounts::make_dir(&dirs.pods_dir(), 0o711)?;
-            mounts::make_dir(&dirs.state_dir(), 0o700)?;
-            mounts::make_dir(&dirs.volumes_dir(), 0o711)?;
+            for (dir, access) in dirs.directories() {
+                make_dir(&dir, access).map_err(Error::store("making directory", &dir))?;
+            }
             Records::open(&dirs.state_dir())
         })
         .await?;

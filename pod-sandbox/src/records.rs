@@ -11,6 +11,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use linkspan_files::{Access, make_dir, write};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
@@ -65,10 +66,11 @@ impl Records {
         content.extend_from_slice(&body);
         // One writer at a time per name, so a fixed name does for the temporary file, and a crash leaves one at most.
         let temporary = parent.join(format!(".{}.tmp", record.name()));
-        let write = || write_private(&temporary, &content);
+        // Environments may hold secrets.
+        let write = || write(&temporary, &content, Access::Private);
         match write() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                fs::create_dir_all(&parent).map_err(Error::store("making directory", &parent))?;
+                make_dir(&parent, Access::Private).map_err(Error::store("making directory", &parent))?;
                 write()
             }
             written => written,
@@ -92,7 +94,7 @@ impl Records {
     pub(crate) fn load<T: Recorded>(&self) -> Result<Loaded<T>, Error> {
         let dir = self.dir.join(T::DIR);
         let mut loaded = Loaded { records: Vec::new(), lost: Vec::new() };
-        fs::create_dir_all(&dir).map_err(Error::store("making directory", &dir))?;
+        make_dir(&dir, Access::Private).map_err(Error::store("making directory", &dir))?;
         for entry in fs::read_dir(&dir).map_err(Error::store("listing", &dir))? {
             let path = entry.map_err(Error::store("listing", &dir))?.path();
             let file_name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -127,14 +129,6 @@ impl Records {
     fn path<T: Recorded>(&self, name: &str) -> PathBuf {
         self.dir.join(T::DIR).join(format!("{name}{SUFFIX}"))
     }
-}
-
-/// Environments may hold secrets: only we may read them.
-fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
-    use std::io::Write;
-    use std::os::unix::fs::OpenOptionsExt;
-    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
-    file.write_all(content)
 }
 
 fn checksum(body: &[u8]) -> String {

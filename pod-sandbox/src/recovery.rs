@@ -9,6 +9,7 @@
 //! (ARCHITECTURE.md, invariant 6).
 
 mod apply;
+mod close;
 mod collect;
 mod facts;
 mod plan;
@@ -55,6 +56,12 @@ pub(crate) async fn load(records: Records) -> Result<(Arc<Table>, Stored), Error
 
 /// Brings the world and the table in line. One object's trouble does not keep the others, or the daemon, down.
 pub(crate) async fn run(inner: &Arc<Inner>, stored: Stored) -> Result<(), Error> {
+    let layout = inner.layout.clone();
+    let stored = blocking("closing what others must not reach", move || {
+        close::run(&layout, &stored);
+        Ok(stored)
+    })
+    .await?;
     // Nothing stays frozen that an earlier daemon was about to checkpoint.
     checkpoint::collect(inner).await;
     let facts = facts::read(inner, stored).await;

@@ -3,6 +3,7 @@
 
 mod obstacle;
 
+use linkspan_files::Access;
 use linkspan_image::IdMap;
 
 pub(crate) use obstacle::{obstacle, of_host};
@@ -18,6 +19,12 @@ pub(crate) fn of(config: &SandboxConfig) -> Option<IdMap> {
     let options = config.linux.security_context.namespace_options.userns_options.as_ref()?;
     let mapping = options.uids.first().filter(|_| options.mode == NamespaceMode::Pod)?;
     Some(IdMap { host_id: mapping.host_id, length: mapping.length })
+}
+
+/// Who may reach what is kept of a pod. The runtime goes to the root file system as `owner`, root of the pod's user
+/// namespace, whom the host's own directories bar like anybody else; hooks in the container read its spec as that.
+pub(crate) fn access(owner: Option<u32>) -> Access {
+    owner.map_or(Access::Private, Access::Group)
 }
 
 /// What the kubelet sends and both big runtimes keep to: one range that begins with root, for users and groups alike.

@@ -36,6 +36,8 @@ pub struct Options {
     pub environment: Vec<(&'static str, &'static str)>,
     /// The soft limit of open files that the daemon is started with.
     pub open_files: Option<u64>,
+    /// Of the daemon; `None`: the tests' own.
+    pub umask: Option<&'static str>,
 }
 
 impl Default for Options {
@@ -47,6 +49,7 @@ impl Default for Options {
             network: true,
             environment: Vec::new(),
             open_files: None,
+            umask: None,
         }
     }
 }
@@ -282,11 +285,16 @@ impl Drop for Node {
 
 fn spawn(prefix: &Path, options: &Options) -> Result<Child> {
     let log = fs::File::options().create(true).append(true).open(prefix.join("daemon.log"))?;
-    let mut command = match options.open_files {
-        None => Command::new(tools::daemon()),
-        Some(most) => {
+    let limits = [
+        options.open_files.map(|most| format!("ulimit -Sn {most}")),
+        options.umask.map(|umask| format!("umask {umask}")),
+    ];
+    let limits: Vec<String> = limits.into_iter().flatten().collect();
+    let mut command = match limits.is_empty() {
+        true => Command::new(tools::daemon()),
+        false => {
             let mut shell = Command::new("sh");
-            shell.args(["-c", &format!("ulimit -Sn {most} && exec \"$0\" \"$@\"")]).arg(tools::daemon());
+            shell.args(["-c", &format!("{} && exec \"$0\" \"$@\"", limits.join(" && "))]).arg(tools::daemon());
             shell
         }
     };

@@ -5,11 +5,12 @@ use std::io::{Read as _, Seek as _, Write as _};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use linkspan_files::{Access, open};
 use rustix::fs::FlockOperation;
 
 use crate::Error;
 
-const NAME: &str = "linkspan.lock";
+pub(super) const NAME: &str = "linkspan.lock";
 
 /// Holds the directory as long as it lives.
 #[derive(Debug)]
@@ -19,16 +20,11 @@ pub(super) struct Lock {
 
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Makes `dir` if it is missing, and takes it for this process. Waits up to `patience` for one that is about to end.
+/// Takes `dir` for this process. Waits up to `patience` for one that is about to end.
 pub(super) async fn take(dir: &Path, patience: Duration) -> Result<Lock, Error> {
-    std::fs::create_dir_all(dir).map_err(Error::io("making directory", dir))?;
     let path = dir.join(NAME);
-    let mut file = File::options()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&path)
+    // Whoever can open it can hold it, and keep every daemon from starting.
+    let mut file = open(&path, File::options().read(true).write(true), Access::Private)
         .map_err(Error::io("opening", &path))?;
     let since = Instant::now();
     while rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {

@@ -34,8 +34,12 @@ pub(crate) fn settle(root: OwnedFd, extracted: &mut Extracted, below: &Below) ->
             Some(Found { root: lower, kind: FileType::Directory }) => {
                 attributes::copy(open_below(lower, name)?, &dir, name)?;
             }
-            // Times that nobody gives are the same wherever the image is unpacked.
-            _ => attributes::Times::default().apply(&dir, name)?,
+            // What nobody gives is the same wherever the image is unpacked, whatever the umask is.
+            _ => {
+                let mode = Mode::from_raw_mode(0o755);
+                rustix::fs::fchmod(&dir, mode).map_err(Fault::disk("setting the mode of", name))?;
+                attributes::Times::default().apply(&dir, name)?;
+            }
         }
     }
     Ok(())

@@ -7,6 +7,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
 
+use linkspan_files::{Access, create};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -30,7 +31,7 @@ pub(crate) fn write<T: Serialize>(path: &Path, record: &T, sync: Sync) -> Result
         serde_json::to_vec(record).map_err(|error| Error::io("encoding", path)(io::Error::from(error)))?;
     let checksum = Digest::of(&body);
     let temporary = path.with_extension("new");
-    let mut file = File::create(&temporary).map_err(Error::io("creating", &temporary))?;
+    let mut file = create(&temporary, Access::Private).map_err(Error::io("creating", &temporary))?;
     let parts = [OPENING.as_bytes(), checksum.hex().as_bytes(), MIDDLE.as_bytes(), &body, CLOSING.as_bytes()];
     file.write_all(&parts.concat()).map_err(Error::io("writing", &temporary))?;
     if sync == Sync::Now {

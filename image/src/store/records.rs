@@ -47,7 +47,6 @@ pub(crate) struct RecordDir(pub(crate) PathBuf);
 impl RecordDir {
     /// Reads every record that verifies; files of others and torn ones are removed. Blocking.
     pub(crate) fn load(&self) -> Result<Records, Error> {
-        fs::create_dir_all(&self.0).map_err(Error::io("creating", &self.0))?;
         let mut records = Records::new();
         for path in children(&self.0)? {
             let record: Option<ImageRecord> = record_file::read(&path)?;

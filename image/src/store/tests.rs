@@ -133,6 +133,27 @@ async fn an_image_is_found_by_every_name_it_has() {
 }
 
 #[tokio::test]
+async fn a_store_that_was_open_to_others_is_closed() {
+    use std::os::unix::fs::PermissionsExt;
+    let store = TestStore::open().await;
+    let id = store.add("busybox", &config_json(&[], "a")).await;
+    let root = store.dir.path().join("images");
+    let dirs: Vec<PathBuf> = std::fs::read_dir(&root).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(dirs.len() >= 6, "{dirs:?}");
+    for dir in dirs.iter().chain([&root]) {
+        std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o777)).unwrap();
+    }
+    let _store = store.reopen().await;
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+    for dir in dirs.iter().chain([&root]) {
+        // What a container sees of it.
+        let expected = if dir.ends_with("empty") { 0o755 } else { 0o700 };
+        assert_eq!(mode(dir), expected, "{}", dir.display());
+    }
+    assert_eq!(mode(&root.join("records").join(format!("{}.json", id.hex()))), 0o600);
+}
+
+#[tokio::test]
 async fn a_tag_that_moves_leaves_a_digest_behind() {
     let store = TestStore::open().await;
     let (old_config, new_config) = (config_json(&[], "old"), config_json(&[], "new"));

@@ -30,9 +30,8 @@ struct Shared {
 type Done = Sender<()>;
 
 impl Trash {
-    /// Empties `dir` of what an earlier life left, in the background.
+    /// Empties `dir`, which is there, of what an earlier life left, in the background.
     pub(crate) fn open(dir: PathBuf) -> Result<Self, Error> {
-        fs::create_dir_all(&dir).map_err(Error::io("creating", &dir))?;
         let (wake, woken) = channel();
         // Names go on where an earlier life stopped.
         let numbers = names(&dir).map_err(Error::io("listing", &dir))?;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use linkspan_files::{Access, make_dir, write as write_file};
 use linkspan_runtime_oci::runtime::CheckpointDirs;
 
 use super::{Means, UNFINISHED, archive, dump, means, remove_file};
@@ -117,9 +118,10 @@ impl Place {
         });
         let (dir, file) = (work.clone(), unfinished.clone());
         blocking("making a checkpoint's directory", move || {
-            mounts::make_dir(&dir, 0o700)?;
+            make_dir(&dir, Access::Private).map_err(Error::store("making directory", &dir))?;
             let note = dir.join(UNFINISHED);
-            fs::write(&note, file.as_os_str().as_bytes()).map_err(Error::store("writing", &note))
+            write_file(&note, file.as_os_str().as_bytes(), Access::Private)
+                .map_err(Error::store("writing", &note))
         })
         .await?;
         Ok(Self { work, unfinished, location: location.to_owned() })

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use linkspan_files::{Access, make_dir};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -22,7 +23,6 @@ use crate::container::record::ContainerRecord;
 use crate::container::state::State;
 use crate::error::{Error, Refusal};
 use crate::model::{ContainerConfig, SandboxState, StringMap};
-use crate::mounts;
 use crate::pods::{Inner, Pods};
 use crate::sandbox::record::SandboxRecord;
 use crate::table::blocking;
@@ -90,7 +90,8 @@ impl Pods {
                 for container in &containers {
                     locks.push(inner.locks.exclusive(container.id.as_str()).await);
                 }
-                mounts::make_dir(&output.join(CONTAINERS), 0o700)?;
+                let dir = output.join(CONTAINERS);
+                make_dir(&dir, Access::Private).map_err(Error::store("making directory", &dir))?;
                 let mut places = Vec::new();
                 let mut archives = Vec::new();
                 for container in &containers {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use linkspan_files::{Access, make_dir, write};
 use linkspan_runtime_oci::monitor::Monitor;
 use linkspan_runtime_oci::{ConsoleSocket, ExecOutput, ExecRequest, exec_sync, spec};
 
@@ -94,7 +95,7 @@ pub(super) async fn prepare(
     let dir = bundle.join("exec").join(&exec_id);
     let written = dir.clone();
     let scratch = blocking("writing an exec's process", move || {
-        fs::create_dir_all(&written).map_err(Error::store("making directory", &written))?;
+        make_dir(&written, Access::Private).map_err(Error::store("making directory", &written))?;
         let mut scratch = Scratch { dir: written, terminal: None };
         scratch.terminal = tty.then(|| ConsoleSocket::in_dir(&scratch.dir)).transpose()?;
         write_process(&bundle, &scratch.dir, command, tty)?;
@@ -143,5 +144,5 @@ fn write_process(bundle: &Path, dir: &Path, command: Vec<String>, tty: bool) -> 
     let process = spec::exec_process(&container, command, tty)?;
     let path = dir.join("process.json");
     let text = serde_json::to_vec(&process).map_err(|e| Error::store("encoding", &path)(e.into()))?;
-    fs::write(&path, text).map_err(Error::store("writing", &path))
+    write(&path, text, Access::Private).map_err(Error::store("writing", &path))
 }

@@ -6,6 +6,7 @@ mod boundaries;
 mod capabilities;
 mod cdi;
 mod checkpoint;
+mod closed;
 mod command_line;
 mod container;
 mod devices;

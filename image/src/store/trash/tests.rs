@@ -19,6 +19,7 @@ fn a_tree_deeper_than_any_path_is_emptied() {
 #[test]
 fn taking_what_is_gone_succeeds() {
     let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("trash")).unwrap();
     let trash = Trash::open(dir.path().join("trash")).unwrap();
     trash.take(&dir.path().join("gone")).unwrap();
     fs::write(dir.path().join("file"), "x").unwrap();

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
+use linkspan_files::{Access, write};
 use linkspan_runtime_oci::rooted::Root;
 use linkspan_runtime_oci::{ConsoleSocket, CreateRequest, Process, spec};
 use serde_json::Value;
@@ -18,6 +19,7 @@ use crate::pods::Inner;
 use crate::selinux;
 use crate::table::blocking;
 use crate::undo::Undo;
+use crate::user_namespace;
 
 pub(super) async fn run(inner: &Arc<Inner>, plan: ContainerPlan, undo: &mut Undo) -> Result<(), Error> {
     for warning in spec::warnings(&plan.spec) {
@@ -29,7 +31,7 @@ pub(super) async fn run(inner: &Arc<Inner>, plan: ContainerPlan, undo: &mut Undo
     let mut record = plan.record.clone();
     let spec = plugins::creating(inner, &mut record, spec, undo).await?;
     Arc::make_mut(&mut plan).record = record;
-    write_spec(&plan.bundle, spec).await?;
+    write_spec(&plan.bundle, spec, user_namespace::access(plan.owner)).await?;
     let state = match plan.awaits_restore {
         true => State::AwaitsRestore,
         false => State::Created { process: create(inner, &plan, undo).await? },
@@ -61,10 +63,10 @@ async fn files(plan: Arc<ContainerPlan>, undo: &mut Undo) -> Result<Value, Error
     .await
 }
 
-async fn write_spec(bundle: &Path, spec: Arc<Value>) -> Result<(), Error> {
+async fn write_spec(bundle: &Path, spec: Arc<Value>, access: Access) -> Result<(), Error> {
     let path = bundle.join("config.json");
     blocking("writing a spec", move || {
-        fs::write(&path, spec.to_string()).map_err(Error::store("writing", &path))
+        write(&path, spec.to_string(), access).map_err(Error::store("writing", &path))
     })
     .await
 }

@@ -1,9 +1,9 @@
 //! The first phase of a create: its record, and its root file system, mounted.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use linkspan_files::{Access, make_dir};
 use linkspan_image::{Image, ImageConfig, MountOptions};
 use linkspan_runtime_oci::Timestamp;
 
@@ -77,9 +77,17 @@ pub(super) async fn run(
     undo.push("remove bundle", move || {
         blocking("removing a bundle", move || dirs.iter().try_for_each(|dir| mounts::remove_tree(dir)))
     });
-    let made = rootfs.clone();
+    let access = user_namespace::access(users.map(|users| users.host_id));
+    let dirs = [
+        (inner.layout.bundles_dir(&sandbox.id), access),
+        (bundle.clone(), access),
+        (rootfs.clone(), Access::Private),
+    ];
     blocking("making a bundle", move || {
-        fs::create_dir_all(&made).map_err(Error::store("making directory", &made))
+        let make = |(dir, access): &(PathBuf, Access)| {
+            make_dir(dir, *access).map_err(Error::store("making directory", dir))
+        };
+        dirs.iter().try_for_each(make)
     })
     .await?;
 

@@ -2,9 +2,9 @@
 
 use std::fs;
 use std::os::unix::fs::chown;
-use std::path::Path;
 use std::sync::Arc;
 
+use linkspan_files::{Access, make_dir, write};
 use linkspan_runtime_oci::Process;
 use linkspan_runtime_oci::monitor::{Monitor, MonitorSpec, PauseSpec};
 
@@ -21,9 +21,7 @@ use crate::sandbox::state::State;
 use crate::selinux;
 use crate::table::blocking;
 use crate::undo::Undo;
-
-/// Anybody may pass, nobody may list.
-const POD_DIR_MODE: u32 = 0o711;
+use crate::user_namespace;
 
 pub(super) async fn run(
     inner: &Arc<Inner>,
@@ -78,12 +76,13 @@ async fn announce(inner: &Arc<Inner>, record: &SandboxRecord, undo: &mut Undo) -
 
 async fn directories(plan: &SandboxPlan, undo: &mut Undo) -> Result<(), Error> {
     let (pod_dir, log_directory) = (plan.pod_dir.clone(), plan.log_directory.clone());
+    let access = user_namespace::access(plan.namespaces.user.map(|users| users.host_id));
     let dir = pod_dir.clone();
     undo.push("remove pod directory", move || {
         blocking("removing a pod's directory", move || mounts::remove_tree(&dir))
     });
     blocking("making a pod's directories", move || {
-        mounts::make_dir(&pod_dir, POD_DIR_MODE)?;
+        make_dir(&pod_dir, access).map_err(Error::store("making directory", &pod_dir))?;
         match &log_directory {
             Some(dir) if !dir.exists() => {
                 fs::create_dir_all(dir).map_err(Error::store("making log directory", dir))
@@ -129,7 +128,7 @@ async fn files(plan: &SandboxPlan) -> Result<(), Error> {
     let label = plan.selinux_labels.as_ref().map(|labels| labels.mount.clone());
     blocking("writing a pod's files", move || {
         for FilePlan { path, content } in &files {
-            write_readable(path, content)?;
+            write(path, content, Access::Content).map_err(Error::store("writing", path))?;
             if let Some(owner) = owner {
                 chown(path, Some(owner), Some(owner)).map_err(Error::store("giving away", path))?;
             }
@@ -140,13 +139,6 @@ async fn files(plan: &SandboxPlan) -> Result<(), Error> {
         shm.map_or(Ok(()), |shm| mounts::mount_shm(&shm.path, shm.size_bytes, owner, label))
     })
     .await
-}
-
-fn write_readable(path: &Path, content: &str) -> Result<(), Error> {
-    use std::os::unix::fs::PermissionsExt;
-    fs::write(path, content).map_err(Error::store("writing", path))?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o644))
-        .map_err(Error::store("setting the mode of", path))
 }
 
 async fn attach(
