@@ -97,6 +97,10 @@ options! {
         certs_dirs: Vec<PathBuf> = |_| Vec::new(), check::all_absolute;
         /// Credentials in `auth.json` form for pulls that bring none; empty: `auth.json` of `containers_dir`.
         auth_file: Option<PathBuf> = |_| None, check::absolute_if_set;
+        /// Whether mirrors that ask for credentials get those that a pull brings for the registry itself: only for nodes
+        /// whose mirrors are as trusted as every registry before which they stand. Over TLS only, and never registry
+        /// tokens. A mirror with an entry of its own in `auth_file` gets that, whatever is said here.
+        mirror_credentials: bool = |_| false, check::any;
         /// Layers fetched and unpacked at the same time, all pulls together.
         max_parallel_layers: usize = |_| 4, check::at_least::<1>;
         /// A pull that receives nothing for so long is given up.

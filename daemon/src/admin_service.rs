@@ -87,7 +87,8 @@ impl admin::admin_server::Admin for Admin {
         let (sender, progress) = watch::channel(PullProgress::default());
         let images = self.app.images.clone();
         let pull = async move {
-            let request = PullRequest { reference, credentials, progress: Some(sender) };
+            let request =
+                PullRequest { reference, credentials: credentials.map(Into::into), progress: Some(sender) };
             images.pull(request).await.map(|id| vec![id])
         };
         Ok(Response::new(with_progress(progress, pull)))

@@ -31,6 +31,6 @@ pub use error::Error;
 pub use layer::Size as LayerSize;
 pub use model::{FsUsage, Image, ImageConfig, ImageId, MountOptions, Rootfs, Usage};
 pub use reference::Reference;
-pub use request::{Credentials, Progress, PullProgress, PullRequest, PullStage};
+pub use request::{Credentials, Progress, PullProgress, PullRequest, PullStage, RequestCredentials};
 pub use rootfs::idmap::{IdMap, Mappable, mappable};
 pub use store::Images;

@@ -18,7 +18,7 @@ use crate::registry::hosts::RegistriesConf;
 use crate::registry::{Fetched, Places, Session, Settings, Transport, hosts};
 use crate::store::blocking;
 use crate::store::snapshot::{Artifact, NewImage};
-use crate::{Credentials, Digest, Error, ImageId, Images, PullRequest, PullStage, Reference};
+use crate::{Digest, Error, ImageId, Images, PullRequest, PullStage, Reference, RequestCredentials};
 
 mod artifact;
 mod flight;
@@ -63,6 +63,7 @@ impl Puller {
                     certs_dirs: config.certs_dirs.clone(),
                 },
                 auth_file,
+                lends_to_mirrors: config.mirror_credentials,
                 progress_timeout: config.progress_timeout,
                 transport: Transport::default(),
             },
@@ -109,7 +110,7 @@ impl Images {
     async fn pull_first(
         &self,
         candidates: &[Reference],
-        credentials: Option<Credentials>,
+        credentials: Option<RequestCredentials>,
         meter: &Meter,
     ) -> Result<ImageId, Error> {
         let mut first_error = None;
@@ -128,7 +129,7 @@ impl Images {
     async fn pull_one(
         &self,
         reference: &Reference,
-        credentials: Option<Credentials>,
+        credentials: Option<RequestCredentials>,
         meter: &Meter,
     ) -> Result<ImageId, Error> {
         let since = Instant::now();

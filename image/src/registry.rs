@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::manifest::{DOCKER_LIST, DOCKER_MANIFEST, Descriptor, OCI_INDEX, OCI_MANIFEST};
-use crate::{Credentials, Digest, Error, Reference};
+use crate::{Digest, Error, Reference, RequestCredentials};
 
 mod authorizer;
 mod blob;
@@ -27,7 +27,9 @@ pub(crate) use blob::Blob;
 pub(crate) use hosts::Places;
 pub(crate) use transport::Transport;
 
+use authorizer::Claim;
 use failure::{Failure, Kind};
+use hosts::{Endpoint, Trust};
 use peer::{Ask, Method, Peer};
 use retry::Tries;
 
@@ -39,6 +41,8 @@ const MAX_DOCUMENT_BYTES: usize = 8 << 20;
 pub(crate) struct Settings {
     pub(crate) places: Places,
     pub(crate) auth_file: PathBuf,
+    /// Mirrors may have the credentials of a request, over TLS.
+    pub(crate) lends_to_mirrors: bool,
     /// A request without a byte for so long is given up.
     pub(crate) progress_timeout: Duration,
     pub(crate) transport: Transport,
@@ -66,16 +70,22 @@ impl Session {
     pub(crate) async fn open(
         settings: &Settings,
         reference: Reference,
-        credentials: Option<Credentials>,
+        credentials: Option<RequestCredentials>,
     ) -> Result<Self, Error> {
         let (places, asked) = (settings.places.clone(), reference.clone());
         let found = tokio::task::spawn_blocking(move || hosts::endpoints(&places, &asked));
         let endpoints = found
             .await
             .map_err(|_| Error::TaskLost { what: "reading registry configuration".to_owned() })??;
+        let is_for = credentials.as_ref().is_none_or(|given| is_for(given, &reference, &endpoints));
+        let given = credentials.as_ref().map(|given| &given.credentials);
         let mut peers = Vec::with_capacity(endpoints.len());
         for endpoint in endpoints {
-            peers.push(Peer::new(settings, endpoint, &reference, credentials.clone()));
+            let claim = match is_for {
+                true => Claim::decide(endpoint.trust, given, settings.lends_to_mirrors),
+                false => Claim::Withheld,
+            };
+            peers.push(Peer::new(settings, endpoint, &reference, claim));
         }
         let progress_timeout = settings.progress_timeout;
         Ok(Self { reference, peers, preferred: AtomicUsize::new(0), progress_timeout })
@@ -211,6 +221,19 @@ impl Session {
             }
         }
     }
+}
+
+/// Whether what came with the pull is for the registry of `reference`: as containerd does, it is not sent if it names
+/// another server.
+fn is_for(credentials: &RequestCredentials, reference: &Reference, endpoints: &[Endpoint]) -> bool {
+    let Some(server) = credentials.server.as_deref() else { return true };
+    let registry = reference.registry();
+    let is_origin = |endpoint: &Endpoint| endpoint.trust == Trust::Origin && endpoint.is_at(server);
+    let is_for = credentials::same_host(server, registry) || endpoints.iter().any(is_origin);
+    if !is_for {
+        tracing::warn!(%reference, %server, "the credentials of the pull are for another registry and are not sent");
+    }
+    is_for
 }
 
 /// Some registries' indexes name sizes of zero for what they generate.

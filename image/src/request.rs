@@ -8,7 +8,7 @@ pub struct PullRequest {
     /// As the user wrote it; short names are normalised.
     pub reference: String,
     /// What the kubelet sent; `None` falls back to the configured `auth.json`.
-    pub credentials: Option<Credentials>,
+    pub credentials: Option<RequestCredentials>,
     pub progress: Progress,
 }
 
@@ -23,6 +23,22 @@ pub enum Credentials {
     IdentityToken(String),
     /// A bearer token, sent as it is.
     RegistryToken(String),
+}
+
+/// Credentials that came with a pull. They are for the registry of the image's name and for no other host.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RequestCredentials {
+    pub credentials: Credentials,
+    /// The host, with its port if it has one, that they were made for (CRI `AuthConfig.server_address`); a registry
+    /// that is another one does not get them.
+    pub server: Option<String>,
+}
+
+/// For whatever registry the image's name has.
+impl From<Credentials> for RequestCredentials {
+    fn from(credentials: Credentials) -> Self {
+        Self { credentials, server: None }
+    }
 }
 
 /// Secrets stay out of logs.

@@ -150,6 +150,7 @@ async fn pull(dir: &Path, reference: &str, credentials: Option<Credentials>) -> 
         containers_dir: dir.join("containers"),
         certs_dirs: Vec::new(),
         auth_file: None,
+        mirror_credentials: false,
         max_parallel_layers: 2,
         progress_timeout: Duration::from_secs(20),
         pinned: Vec::new(),
@@ -157,8 +158,13 @@ async fn pull(dir: &Path, reference: &str, credentials: Option<Credentials>) -> 
         max_layer_entries: 1000,
     };
     let images = Images::open(&config, &dir.join("images"), &dir.join("run")).await?;
-    let pulled =
-        images.pull(PullRequest { reference: reference.to_owned(), credentials, progress: None }).await;
+    let pulled = images
+        .pull(PullRequest {
+            reference: reference.to_owned(),
+            credentials: credentials.map(Into::into),
+            progress: None,
+        })
+        .await;
     images.flush()?;
     pulled
 }

@@ -161,6 +161,7 @@ async fn check(layout: &Path, scratch: &Path) {
         containers_dir: scratch.to_owned(),
         certs_dirs: Vec::new(),
         auth_file: None,
+        mirror_credentials: false,
         max_parallel_layers: 2,
         progress_timeout: Duration::from_secs(10),
         pinned: Vec::new(),

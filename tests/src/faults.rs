@@ -34,19 +34,31 @@ pub struct FaultRegistry {
 
 #[derive(Debug)]
 struct Script {
-    address: String,
     blobs: HashMap<String, Bytes>,
     layer: String,
     manifest: Bytes,
+    /// Where the repositories that want a token send for it.
+    realm: String,
     /// Requests so far, by `METHOD path`.
     seen: Mutex<HashMap<String, u32>>,
+    /// The same in full, one after the other: what a curious registry would keep.
+    heard: Mutex<Vec<String>>,
 }
 
 impl FaultRegistry {
     pub async fn start() -> Result<FaultRegistry> {
+        Self::start_with(None).await
+    }
+
+    /// Tokens for it come from the server at `realm`, `host:port`.
+    pub async fn start_with_realm(realm: &str) -> Result<FaultRegistry> {
+        Self::start_with(Some(realm)).await
+    }
+
+    async fn start_with(realm: Option<&str>) -> Result<FaultRegistry> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?.to_string();
-        let script = Arc::new(Script::new(address.clone())?);
+        let script = Arc::new(Script::new(realm.unwrap_or(&address))?);
         let serving = script.clone();
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -70,6 +82,16 @@ impl FaultRegistry {
         format!("[[registry]]\nprefix = \"{host}\"\nlocation = \"{}\"\ninsecure = true\n", self.address)
     }
 
+    /// All that clients said, of requests whose path begins with `path`.
+    pub fn heard(&self, path: &str) -> Vec<String> {
+        let heard = self.script.heard.lock().unwrap();
+        heard
+            .iter()
+            .filter(|head| head.split(' ').nth(1).is_some_and(|p| p.starts_with(path)))
+            .cloned()
+            .collect()
+    }
+
     /// How often blobs of the image's layer were asked for in `repository`.
     pub fn layer_requests(&self, repository: &str) -> u32 {
         let key = format!("GET /v2/{repository}/blobs/{}", self.script.layer);
@@ -84,7 +106,7 @@ impl Drop for FaultRegistry {
 }
 
 impl Script {
-    fn new(address: String) -> Result<Script> {
+    fn new(realm: &str) -> Result<Script> {
         let mut tar = TarWriter::new(Vec::new());
         tar.entries(&[Entry::directory("etc/", 0o755), Entry::file("etc/note", 0o644, vec![b'x'; 200_000])])?;
         let tar = tar.finish()?;
@@ -107,16 +129,28 @@ impl Script {
             "layers": [{ "mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", "digest": layer, "size": layer_bytes.len() }],
         });
         Ok(Script {
-            address,
+            realm: format!("http://{realm}/token"),
             blobs: [(config_digest, config.into()), (layer.clone(), layer_bytes.into())].into(),
             layer,
             manifest: manifest.to_string().into(),
             seen: Mutex::default(),
+            heard: Mutex::default(),
         })
     }
 
     fn answer(&self, request: &Request<Incoming>) -> Response<Body> {
         let path = request.uri().path().to_owned();
+        let headers: Vec<String> = request
+            .headers()
+            .iter()
+            .map(|(name, value)| format!("{name}: {}", String::from_utf8_lossy(value.as_bytes())))
+            .collect();
+        self.heard.lock().unwrap().push(format!(
+            "{} {} {}",
+            request.method(),
+            request.uri(),
+            headers.join(", ")
+        ));
         let count = {
             let mut seen = self.seen.lock().unwrap();
             let count = seen.entry(format!("{} {path}", request.method())).or_default();
@@ -151,15 +185,9 @@ impl Script {
             "basic" => ("Basic dXNlcjpzZWNyZXQ=", "Basic realm=\"here\"".to_owned()),
             "bearer" => (
                 "Bearer secret-token",
-                format!(
-                    "Bearer realm=\"http://{}/token\",service=\"here\",scope=\"repository:x:pull\"",
-                    self.address
-                ),
+                format!("Bearer realm=\"{}\",service=\"here\",scope=\"repository:x:pull\"", self.realm),
             ),
-            "anonymous" => (
-                "Bearer anonymous",
-                format!("Bearer realm=\"http://{}/token\",service=\"here\"", self.address),
-            ),
+            "anonymous" => ("Bearer anonymous", format!("Bearer realm=\"{}\",service=\"here\"", self.realm)),
             _ => return None,
         };
         (given != wanted).then(|| {

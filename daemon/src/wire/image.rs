@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use linkspan_cri_api::v1;
-use linkspan_image::{Credentials, FsUsage, Image, ImageConfig};
+use linkspan_image::{Credentials, FsUsage, Image, ImageConfig, RequestCredentials};
 use linkspan_pod_sandbox::model::{ImageSpec, Timestamp};
 use linkspan_runtime_oci::user::{Account, UserText};
 use serde_json::json;
@@ -50,8 +50,29 @@ pub(crate) fn name(wire: Option<v1::ImageSpec>) -> Result<String, BadField> {
 }
 
 /// `None`: nothing was sent, so the node's own credentials apply.
-pub(crate) fn credentials(wire: Option<v1::AuthConfig>) -> Result<Option<Credentials>, BadField> {
+pub(crate) fn credentials(wire: Option<v1::AuthConfig>) -> Result<Option<RequestCredentials>, BadField> {
     let Some(wire) = wire else { return Ok(None) };
+    let server = server(&wire.server_address)?;
+    let credentials = secret(wire)?;
+    Ok(credentials.map(|credentials| RequestCredentials { credentials, server }))
+}
+
+/// The host of `server_address`, which clients write as an address (`https://index.docker.io/v1/`) or as a bare host.
+fn server(address: &str) -> Result<Option<String>, BadField> {
+    let address = address.trim();
+    if address.is_empty() {
+        return Ok(None);
+    }
+    let rest = address.split_once("://").map_or(address, |(_, rest)| rest);
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    if host.is_empty() || host.contains(char::is_whitespace) {
+        return Err(BadField::new("auth.server_address", "no host in it"));
+    }
+    Ok(Some(host.to_ascii_lowercase()))
+}
+
+fn secret(wire: v1::AuthConfig) -> Result<Option<Credentials>, BadField> {
     if !wire.registry_token.is_empty() {
         return Ok(Some(Credentials::RegistryToken(wire.registry_token)));
     }

@@ -275,7 +275,7 @@ fn credentials_come_in_four_ways() {
             Some(Credentials::RegistryToken("t".into())),
         ),
     ] {
-        assert_eq!(image::credentials(Some(wire)), Ok(expected));
+        assert_eq!(image::credentials(Some(wire)), Ok(expected.map(Into::into)));
     }
     assert_eq!(image::credentials(None), Ok(None));
     for (bad, reason) in [("!", "not base64"), ("dXA=", "no colon inside the base64")] {
@@ -327,6 +327,29 @@ fn an_images_user_is_a_number_or_a_name_and_what_is_neither_cannot_pass_for_a_nu
         ("1000:4294967295", None, "1000:4294967295"),
     ] {
         assert_eq!(told(user), (uid, username.to_owned()), "{user:?}");
+    }
+}
+
+#[test]
+fn credentials_name_the_host_they_are_for() {
+    let auth = |address: &str| v1::AuthConfig {
+        registry_token: "t".into(),
+        server_address: address.into(),
+        ..Default::default()
+    };
+    for (address, server) in [
+        ("", None),
+        ("registry.example", Some("registry.example")),
+        ("Registry.Example:5000/v2/", Some("registry.example:5000")),
+        ("https://index.docker.io/v1/", Some("index.docker.io")),
+        ("http://user:word@[fd00::1]:5000?x#y", Some("[fd00::1]:5000")),
+    ] {
+        let found = image::credentials(Some(auth(address))).expect(address);
+        assert_eq!(found.and_then(|found| found.server).as_deref(), server, "{address}");
+    }
+    for address in ["https://", "/v1/", "two words"] {
+        let refused = image::credentials(Some(auth(address)));
+        assert_eq!(refused, Err(BadField::new("auth.server_address", "no host in it")), "{address}");
     }
 }
 

@@ -6,13 +6,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
 use super::meter::Meter;
-use crate::{Credentials, Error, ImageId, Progress, Reference};
+use crate::{Error, ImageId, Progress, Reference, RequestCredentials};
 
 /// What makes two pulls the same.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Key {
     pub(super) candidates: Vec<Reference>,
-    pub(super) credentials: Option<Credentials>,
+    pub(super) credentials: Option<RequestCredentials>,
 }
 
 type Outcome = Option<Result<ImageId, Error>>;

@@ -15,6 +15,7 @@ use super::body;
 use super::challenge::Challenge;
 use super::credentials;
 use super::failure::{Failure, Kind};
+use super::hosts::Trust;
 use super::retry::{self, Tries};
 use crate::Credentials;
 
@@ -24,13 +25,37 @@ const CLIENT_ID: &str = "linkspan";
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(60);
 const MAX_TOKEN_BYTES: usize = 1 << 20;
 
+/// What a host may have of the credentials that came with the pull.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Claim {
+    /// They are for it, and go before what the node has for it.
+    Own(Credentials),
+    /// By the administrator's leave, if the node has nothing for it, and over TLS only.
+    Lent(Credentials),
+    /// They are not for it.
+    Withheld,
+    /// None came.
+    Nothing,
+}
+
+impl Claim {
+    /// A registry token opens what it was made for without another word, so that no mirror has it.
+    pub(crate) fn decide(trust: Trust, request: Option<&Credentials>, lends_to_mirrors: bool) -> Self {
+        match (trust, request) {
+            (_, None) => Self::Nothing,
+            (Trust::Origin, Some(credentials)) => Self::Own(credentials.clone()),
+            (Trust::Mirror, Some(Credentials::RegistryToken(_))) => Self::Withheld,
+            (Trust::Mirror, Some(credentials)) if lends_to_mirrors => Self::Lent(credentials.clone()),
+            (Trust::Mirror, Some(_)) => Self::Withheld,
+        }
+    }
+}
+
 /// Where a host's credentials come from.
 #[derive(Clone)]
 pub(crate) struct Source {
-    /// What the caller of the pull sent.
-    pub(crate) request: Option<Credentials>,
-    /// Mirrors: an entry of their own in the file goes before the request's, which is meant for the origin.
-    pub(crate) file_first: bool,
+    pub(crate) claim: Claim,
+    /// The node's own.
     pub(crate) auth_file: PathBuf,
     /// Host and repository as `auth.json` names them.
     pub(crate) host: String,
@@ -42,7 +67,8 @@ pub(crate) struct Source {
 /// The state of authentication at one host, for one repository.
 pub(crate) struct Authorizer {
     source: Source,
-    credentials: OnceCell<Option<Credentials>>,
+    /// What `auth.json` has for the host.
+    found: OnceCell<Option<Credentials>>,
     /// Held while a token is fetched, so that layers in parallel fetch one.
     state: Mutex<State>,
     /// Longest silence of a token server.
@@ -66,12 +92,12 @@ struct TokenAnswer {
 
 impl Authorizer {
     pub(crate) fn new(source: Source, timeout: Duration) -> Self {
-        Self { source, credentials: OnceCell::new(), state: Mutex::default(), timeout }
+        Self { source, found: OnceCell::new(), state: Mutex::default(), timeout }
     }
 
     /// The `Authorization` for the next request; a token about to expire is fetched anew first.
     pub(crate) async fn header(&self, client: &Client, base: &Url) -> Result<Option<HeaderValue>, Failure> {
-        if let Some(Credentials::RegistryToken(token)) = &self.source.request {
+        if let Claim::Own(Credentials::RegistryToken(token)) = &self.source.claim {
             return bearer(token).map(Some);
         }
         let mut state = self.state.lock().await;
@@ -110,7 +136,7 @@ impl Authorizer {
     }
 
     async fn answer(&self, state: &mut State, client: &Client, base: &Url) -> Result<(), Failure> {
-        let credentials = self.credentials().await?;
+        let credentials = self.credentials(base).await?;
         match &state.challenge {
             Some(Challenge::Basic) => {
                 state.header = match credentials {
@@ -135,7 +161,7 @@ impl Authorizer {
                         state.expires = None;
                         return Ok(());
                     }
-                    other => request.fetch(other.as_ref()).await?,
+                    other => request.fetch(other).await?,
                 };
                 let token = answer.token.or(answer.access_token).filter(|token| !token.is_empty());
                 let missing =
@@ -168,16 +194,30 @@ impl Authorizer {
         scopes
     }
 
-    async fn credentials(&self) -> Result<&Option<Credentials>, Failure> {
+    async fn credentials(&self, base: &Url) -> Result<Option<&Credentials>, Failure> {
         let source = &self.source;
-        let found = self.credentials.get_or_try_init(|| async {
-            if source.request.is_some() && !source.file_first {
-                return Ok(source.request.clone());
-            }
-            let found = credentials::look_up(&source.auth_file, &source.host, &source.named_repository).await;
-            found.map(|found| found.or_else(|| source.request.clone()))
+        if let Claim::Own(credentials) = &source.claim {
+            return Ok(Some(credentials));
+        }
+        let found = self.found.get_or_try_init(|| {
+            credentials::look_up(&source.auth_file, &source.host, &source.named_repository)
         });
-        found.await.map_err(|error| Failure { kind: Kind::Unauthorized, ..Failure::content(error) })
+        let unusable = |error| Failure { kind: Kind::Unauthorized, ..Failure::content(error) };
+        Ok(match (found.await.map_err(unusable)?, &source.claim) {
+            (Some(found), _) => Some(found),
+            (None, Claim::Lent(lent)) if base.scheme() == "https" => Some(lent),
+            (None, _) => None,
+        })
+    }
+
+    /// The pull brought credentials that the host at `base` would not get, and the node has none for it.
+    pub(crate) fn withholds(&self, base: &Url) -> bool {
+        let is_withheld = match &self.source.claim {
+            Claim::Withheld => true,
+            Claim::Lent(_) => base.scheme() != "https",
+            Claim::Own(_) | Claim::Nothing => false,
+        };
+        is_withheld && !matches!(self.found.get(), Some(Some(_)))
     }
 }
 

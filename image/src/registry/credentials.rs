@@ -96,6 +96,15 @@ fn normalised(key: &str) -> &str {
     }
 }
 
+/// Two names of one registry, one of them as `docker login` writes it.
+pub(crate) fn same_host(one: &str, other: &str) -> bool {
+    let plain = |host: &str| match host {
+        "index.docker.io" | "registry-1.docker.io" => DEFAULT_REGISTRY.to_owned(),
+        host => host.strip_suffix(":443").unwrap_or(host).to_ascii_lowercase(),
+    };
+    plain(one) == plain(other)
+}
+
 impl Entry {
     fn credentials(&self, key: &str) -> Result<Option<Credentials>, String> {
         if !self.identitytoken.is_empty() {

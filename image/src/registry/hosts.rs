@@ -27,7 +27,17 @@ pub(crate) use registries_conf::RegistriesConf;
 /// Where docker.io's API is.
 const DOCKER_HUB: &str = "registry-1.docker.io";
 
-/// One host that may have the image.
+/// Whose an endpoint is, and so what secrets it may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Trust {
+    /// The registry that the image's name says, or where an administrator says that it is: the credentials of a
+    /// request are for it.
+    Origin,
+    /// Anybody else: has content, but no claim to the origin's credentials.
+    Mirror,
+}
+
+/// One host that may have the image. Made of a [`Description`] and not changed afterwards.
 #[derive(Clone, Debug)]
 pub(crate) struct Endpoint {
     /// Scheme, host, port and the path that `/<repository>/manifests/…` is put after; no slash at its end.
@@ -36,8 +46,7 @@ pub(crate) struct Endpoint {
     pub(crate) repository: String,
     /// Sent as `?ns=`: tells a mirror of many registries which one is meant.
     pub(crate) namespace: Option<String>,
-    /// The reference's own registry, not a mirror.
-    pub(crate) is_origin: bool,
+    pub(crate) trust: Trust,
     /// May be asked which digest a tag has.
     pub(crate) resolves: bool,
     /// May be asked for content by digest.
@@ -89,16 +98,18 @@ pub(crate) fn endpoints(places: &Places, reference: &Reference) -> Result<Vec<En
     }
     let own_name =
         |dir: &Path| directory_names(reference.registry()).map(|name| dir.join(name)).collect::<Vec<_>>();
-    if let Some(found) = first_hosts_toml(places, reference, own_name)? {
+    if let Some(found) = first_hosts_toml(places, reference, own_name, Trust::Origin)? {
         return Ok(found);
     }
     if let Some(registry) = registry {
         return registry.endpoints(places, reference);
     }
-    if let Some(found) = first_hosts_toml(places, reference, |dir| vec![dir.join("_default")])? {
+    // One server for all registries is the origin of none.
+    let default = |dir: &Path| vec![dir.join("_default")];
+    if let Some(found) = first_hosts_toml(places, reference, default, Trust::Mirror)? {
         return Ok(found);
     }
-    Ok(vec![Endpoint::origin(places, reference)?])
+    Ok(vec![Description::origin(places, reference)?.endpoint()])
 }
 
 /// The references that a user's name may stand for, best first; several only for short names.
@@ -112,9 +123,10 @@ fn first_hosts_toml(
     places: &Places,
     reference: &Reference,
     directories: impl Fn(&Path) -> Vec<PathBuf>,
+    server: Trust,
 ) -> Result<Option<Vec<Endpoint>>, Error> {
     for directory in places.all_certs_dirs().flat_map(|dir| directories(&dir)) {
-        if let Some(endpoints) = hosts_toml::load(&directory, places, reference)? {
+        if let Some(endpoints) = hosts_toml::load(&directory, places, reference, server)? {
             return Ok(Some(endpoints));
         }
     }
@@ -128,47 +140,107 @@ fn directory_names(host: &str) -> impl Iterator<Item = String> {
     spelled.into_iter().chain([host.to_owned()])
 }
 
-impl Endpoint {
-    /// The reference's own registry without any configuration but certificates.
-    pub(crate) fn origin(places: &Places, reference: &Reference) -> Result<Self, Error> {
-        Self::at(places, reference.registry(), reference.repository(), true)
+/// What a configuration says of one host; every endpoint is [made](Self::endpoint) of one.
+struct Description {
+    /// As in [`Endpoint::base`].
+    base: Url,
+    /// The configuration chose between HTTP and HTTPS; else a loopback registry may speak either.
+    is_scheme_given: bool,
+    repository: String,
+    namespace: Option<String>,
+    trust: Trust,
+    resolves: bool,
+    pulls: bool,
+    tls: Tls,
+    /// No proof of identity is wanted, not even TLS.
+    is_insecure: bool,
+    headers: HeaderMap,
+    dial_timeout: Option<Duration>,
+}
+
+impl Description {
+    /// A mirror that does all, to be refined by what else is known.
+    fn new(base: Url, repository: &str, tls: Tls) -> Self {
+        Self {
+            base,
+            is_scheme_given: false,
+            repository: repository.to_owned(),
+            namespace: None,
+            trust: Trust::Mirror,
+            resolves: true,
+            pulls: true,
+            tls,
+            is_insecure: false,
+            headers: HeaderMap::new(),
+            dial_timeout: None,
+        }
     }
 
     /// `host` by HTTPS at the usual path, certificates in Docker's layout.
-    fn at(places: &Places, host: &str, repository: &str, is_origin: bool) -> Result<Self, Error> {
-        let tls = certs::find(places, host)?;
-        let (api_host, loopback) =
-            (if host == DEFAULT_REGISTRY { DOCKER_HUB } else { host }, is_loopback(host));
+    fn at(places: &Places, host: &str, repository: &str) -> Result<Self, Error> {
+        let api_host = if host == DEFAULT_REGISTRY { DOCKER_HUB } else { host };
         let base = Url::parse(&format!("https://{api_host}/v2")).map_err(|error| Error::BadReference {
             reference: format!("{host}/{repository}"),
             reason: format!("the registry makes no address: {error}"),
         })?;
-        Ok(Self {
-            base,
-            repository: repository.to_owned(),
-            namespace: None,
-            is_origin,
-            resolves: true,
-            pulls: true,
-            // As containerd: a certificate made for the host says that it speaks TLS.
-            http_fallback: loopback && tls == Tls::default(),
-            tls,
-            headers: HeaderMap::new(),
-            dial_timeout: None,
-        })
+        Ok(Self::new(base, repository, certs::find(places, host)?))
     }
 
+    /// The reference's own registry without any configuration but certificates.
+    fn origin(places: &Places, reference: &Reference) -> Result<Self, Error> {
+        let at = Self::at(places, reference.registry(), reference.repository())?;
+        Ok(Self { trust: Trust::Origin, ..at })
+    }
+
+    fn endpoint(self) -> Endpoint {
+        let Self { mut base, repository, namespace, trust, resolves, pulls, mut tls, headers, .. } = self;
+        // As containerd: a certificate made for the host says that it speaks TLS.
+        let may_be_either =
+            !self.is_scheme_given && base.host_str().is_some_and(is_loopback) && tls == Tls::default();
+        tls.skip_verify |= self.is_insecure;
+        // Addresses are shown in errors; a user and password in one are not read by containerd either. Only addresses
+        // without a host refuse.
+        let _ = (base.set_username(""), base.set_password(None));
+        Endpoint {
+            base,
+            repository,
+            namespace,
+            trust,
+            resolves,
+            pulls,
+            http_fallback: self.is_insecure || may_be_either,
+            tls,
+            headers,
+            dial_timeout: self.dial_timeout,
+        }
+    }
+}
+
+impl Endpoint {
     /// Is the API of the registry that references call `host`.
     pub(crate) fn is_at(&self, host: &str) -> bool {
-        let own = self.host();
-        own == host || (host == DEFAULT_REGISTRY && own == DOCKER_HUB)
+        is_at(&self.base, host)
     }
 
     /// Host and port as credentials and error messages name them.
     pub(crate) fn host(&self) -> String {
-        let host = self.base.host_str().unwrap_or_default();
-        self.base.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+        host_of(&self.base)
     }
+}
+
+/// Host and port; no port if it is the scheme's own.
+pub(crate) fn host_of(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
+/// `url` is the API of the registry that references call `host`.
+fn is_at(url: &Url, host: &str) -> bool {
+    let (name, port) = (url.host_str().unwrap_or_default(), url.port_or_known_default());
+    let with_port = port.map(|port| format!("{name}:{port}"));
+    host_of(url).eq_ignore_ascii_case(host)
+        || with_port.is_some_and(|own| own.eq_ignore_ascii_case(host))
+        || (host == DEFAULT_REGISTRY && host_of(url) == DOCKER_HUB)
 }
 
 /// Loopback registries may be plain HTTP, as with every other tool.

@@ -8,11 +8,11 @@ use http::{HeaderValue, StatusCode};
 use reqwest::{Client, Response, Url};
 use tokio::sync::OnceCell;
 
-use super::authorizer::{Authorizer, Source};
+use super::authorizer::{Authorizer, Claim, Source};
 use super::failure::{Failure, Kind};
-use super::hosts::Endpoint;
+use super::hosts::{Endpoint, Trust};
 use super::{Settings, Transport, body, retry};
-use crate::{Credentials, Reference};
+use crate::Reference;
 
 const MAX_REDIRECTS: usize = 10;
 /// Answers to challenges in one request: a stale token, then one with the scope that was asked for.
@@ -47,20 +47,15 @@ pub(super) struct Ask<'a> {
 }
 
 impl Peer {
-    pub(super) fn new(
-        settings: &Settings,
-        endpoint: Endpoint,
-        reference: &Reference,
-        credentials: Option<Credentials>,
-    ) -> Self {
+    pub(super) fn new(settings: &Settings, endpoint: Endpoint, reference: &Reference, claim: Claim) -> Self {
         // A registry whose location `registries.conf` moved is known by its new name.
-        let (host, named_repository) = match endpoint.is_origin && endpoint.is_at(reference.registry()) {
+        let is_named = endpoint.trust == Trust::Origin && endpoint.is_at(reference.registry());
+        let (host, named_repository) = match is_named {
             true => (reference.registry().to_owned(), reference.repository().to_owned()),
             false => (endpoint.host(), endpoint.repository.clone()),
         };
         let source = Source {
-            request: credentials,
-            file_first: !endpoint.is_origin,
+            claim,
             auth_file: settings.auth_file.clone(),
             host,
             named_repository,
@@ -98,7 +93,8 @@ impl Peer {
             {
                 challenges += 1;
                 let (headers, sent) = (response.headers(), authorization.as_ref());
-                if self.authorizer.challenged(client, &self.base(), headers, sent).await? {
+                let answered = self.authorizer.challenged(client, &self.base(), headers, sent).await;
+                if answered.map_err(|failure| self.hinted(failure))? {
                     continue;
                 }
             }
@@ -116,9 +112,19 @@ impl Peer {
                 // The words are a courtesy: the status counts without them.
                 let words =
                     body::read(&name, response, MAX_ERROR_BYTES, self.timeout).await.unwrap_or_default();
-                Err(Failure { retry_after: after, ..Failure::status(&name, status, &words) })
+                let failure = Failure { retry_after: after, ..Failure::status(&name, status, &words) };
+                Err(self.hinted(failure))
             }
         }
+    }
+
+    /// A refusal that credentials might have prevented says why they were not sent.
+    fn hinted(&self, mut failure: Failure) -> Failure {
+        if failure.kind == Kind::Unauthorized && self.authorizer.withholds(&self.base()) {
+            let hint = " (the credentials of the pull are not for this host; auth.json may have some for it)";
+            failure.text.push_str(hint);
+        }
+        failure
     }
 
     /// Follows redirects; credentials and configured headers go to our own host only.

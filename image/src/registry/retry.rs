@@ -119,9 +119,9 @@ mod tests {
         let grown = [FIRST_PAUSE, FIRST_PAUSE * 2, FIRST_PAUSE * 4, FIRST_PAUSE * 8];
         assert_eq!(pauses(true, minute, &transient), grown);
         assert_eq!(pauses(false, minute, &transient), grown[..1], "another host follows");
-        assert_eq!(pauses(true, minute, &failure), []);
-        assert_eq!(pauses(true, Duration::ZERO, &transient), [], "out of patience");
+        assert!(pauses(true, minute, &failure).is_empty());
+        assert!(pauses(true, Duration::ZERO, &transient).is_empty(), "out of patience");
         assert_eq!(pauses(false, Duration::ZERO, &waiting(3)), [Duration::from_secs(3)]);
-        assert_eq!(pauses(true, minute, &waiting(3600)), []);
+        assert!(pauses(true, minute, &waiting(3600)).is_empty());
     }
 }

@@ -12,6 +12,7 @@ mod auth;
 mod content;
 mod mirrors;
 pub(crate) mod server;
+mod trust;
 
 use server::{Answer, Seen, Server};
 
@@ -21,6 +22,7 @@ pub(crate) fn settings(dir: &Path) -> Settings {
     Settings {
         places: Places { containers_dir: dir.to_owned(), certs_dirs: Vec::new() },
         auth_file: dir.join("auth.json"),
+        lends_to_mirrors: false,
         progress_timeout: Duration::from_secs(20),
         transport: Transport::default(),
     }
@@ -28,6 +30,7 @@ pub(crate) fn settings(dir: &Path) -> Settings {
 
 /// A session with nothing configured.
 async fn session(reference: Reference, credentials: Option<Credentials>) -> Arc<Session> {
+    let credentials = credentials.map(Into::into);
     let dir = tempfile::tempdir().unwrap();
     Arc::new(Session::open(&settings(dir.path()), reference, credentials).await.unwrap())
 }

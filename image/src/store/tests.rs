@@ -14,6 +14,7 @@ pub(crate) fn config(pinned: &[&str]) -> linkspan_config::Image {
         containers_dir: "/nonexistent".into(),
         certs_dirs: Vec::new(),
         auth_file: None,
+        mirror_credentials: false,
         max_parallel_layers: 2,
         progress_timeout: Duration::from_secs(10),
         pinned: pinned.iter().map(|&pin| pin.to_owned()).collect(),

@@ -287,6 +287,7 @@ fn config(dir: &Path, runtime: PathBuf, monitor: PathBuf) -> Config {
             containers_dir: dir.join("containers"),
             certs_dirs: Vec::new(),
             auth_file: None,
+            mirror_credentials: false,
             max_parallel_layers: 2,
             progress_timeout: PATIENCE,
             pinned: Vec::new(),

@@ -9,6 +9,7 @@ mod checkpoint;
 mod closed;
 mod command_line;
 mod container;
+mod credentials;
 mod devices;
 mod events;
 mod exec;

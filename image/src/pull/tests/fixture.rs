@@ -167,6 +167,7 @@ fn config(dir: &Path, max_parallel_layers: usize) -> linkspan_config::Image {
         containers_dir: dir.to_owned(),
         certs_dirs: Vec::new(),
         auth_file: None,
+        mirror_credentials: false,
         max_parallel_layers,
         progress_timeout: Duration::from_secs(20),
         pinned: Vec::new(),

@@ -9,7 +9,7 @@ use reqwest::Url;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{DOCKER_HUB, Endpoint, Places, Tls, go_duration, is_loopback};
+use super::{DOCKER_HUB, Description, Endpoint, Places, Tls, Trust, go_duration, is_at};
 use crate::reference::DEFAULT_REGISTRY;
 use crate::{Error, Reference};
 
@@ -63,11 +63,13 @@ impl OneOrMany {
     }
 }
 
-/// The endpoints that `directory/hosts.toml` names for `reference`; `None` if there is no such file.
+/// The endpoints that `directory/hosts.toml` names for `reference`; `None` if there is no such file. `server_trust` is
+/// that of a `server` with another name than the reference's registry.
 pub(super) fn load(
     directory: &Path,
     places: &Places,
     reference: &Reference,
+    server_trust: Trust,
 ) -> Result<Option<Vec<Endpoint>>, Error> {
     let path = directory.join("hosts.toml");
     let text = match std::fs::read_to_string(&path) {
@@ -85,13 +87,13 @@ pub(super) fn load(
     hosts.sort_by_key(|(name, _)| name.span().start);
     let mut endpoints = Vec::new();
     for (name, host) in hosts {
-        endpoints.push(context.endpoint(name.get_ref(), host, false)?);
+        endpoints.push(context.endpoint(name.get_ref(), host, Trust::Mirror)?);
     }
     endpoints.push(match &file.server {
-        Some(server) => context.endpoint(server, &top, true)?,
+        Some(server) => context.endpoint(server, &top, server_trust)?,
         // No server: the registry itself, with what the top level says of it.
-        None if top.is_empty() => Endpoint::origin(places, reference)?,
-        None => context.endpoint(reference.registry(), &top, true)?,
+        None if top.is_empty() => Description::origin(places, reference)?.endpoint(),
+        None => context.endpoint(reference.registry(), &top, Trust::Origin)?,
     });
     Ok(Some(endpoints))
 }
@@ -119,7 +121,7 @@ impl Context<'_> {
         Error::BadConfig { path: self.path.to_owned(), reason }
     }
 
-    fn endpoint(&self, address: &str, host: &Host, is_server: bool) -> Result<Endpoint, Error> {
+    fn endpoint(&self, address: &str, host: &Host, trust: Trust) -> Result<Endpoint, Error> {
         for capability in &host.capabilities {
             if !matches!(capability.as_str(), "pull" | "resolve" | "push" | "referrers") {
                 return Err(self.bad(format!("{address}: unknown capability {capability:?}")));
@@ -135,25 +137,19 @@ impl Context<'_> {
                     .ok_or_else(|| self.bad(format!("{address}: dial_timeout {text:?} is no duration")))?,
             ),
         };
-        let mut endpoint = Endpoint {
-            repository: self.reference.repository().to_owned(),
-            namespace: None,
-            is_origin: is_server,
+        let own = self.reference.registry();
+        let is_own = is_at(&base, own);
+        let description = Description {
+            is_scheme_given: explicit_scheme,
+            namespace: (!is_own).then(|| own.to_owned()),
+            trust: if is_own { Trust::Origin } else { trust },
             resolves: host.can("resolve"),
             pulls: host.can("pull"),
-            http_fallback: !explicit_scheme
-                && base.host_str().is_some_and(is_loopback)
-                && tls == Tls::default(),
-            base,
-            tls,
             headers: self.headers(host)?,
             dial_timeout,
+            ..Description::new(base, self.reference.repository(), tls)
         };
-        let own = self.reference.registry();
-        let same = endpoint.is_at(own);
-        endpoint.namespace = (!same).then(|| own.to_owned());
-        endpoint.is_origin |= same;
-        Ok(endpoint)
+        Ok(description.endpoint())
     }
 
     /// `/v2` is added unless the address has it or `override_path` says that the path is whole.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::{Endpoint, Places};
+use super::{Description, Endpoint, Places, Trust};
 use crate::{Error, Reference};
 
 /// The file and its drop-ins, merged.
@@ -188,17 +188,20 @@ impl Registry {
             if by_digest && mode == PullFromMirror::TagOnly {
                 continue;
             }
-            let mut endpoint = self.rewritten(places, reference, &mirror.location, mirror.insecure)?;
-            endpoint.is_origin = false;
-            endpoint.resolves = !self.mirror_by_digest_only && mode != PullFromMirror::DigestOnly;
-            endpoints.push(endpoint);
+            let description = Description {
+                resolves: !self.mirror_by_digest_only && mode != PullFromMirror::DigestOnly,
+                is_insecure: mirror.insecure,
+                ..self.rewritten(places, reference, &mirror.location)?
+            };
+            endpoints.push(description.endpoint());
         }
         // The prefix may be a pattern or a namespace without a location: the name itself is the place then.
-        endpoints.push(if self.location.is_empty() {
-            Endpoint::origin(places, reference)?.made_insecure(self.insecure)
-        } else {
-            self.rewritten(places, reference, &self.location, self.insecure)?
-        });
+        let own = match self.location.as_str() {
+            "" => Description::origin(places, reference)?,
+            location => self.rewritten(places, reference, location)?,
+        };
+        let own = Description { trust: Trust::Origin, is_insecure: self.insecure, ..own };
+        endpoints.push(own.endpoint());
         Ok(endpoints)
     }
 
@@ -208,25 +211,13 @@ impl Registry {
         places: &Places,
         reference: &Reference,
         location: &str,
-        insecure: bool,
-    ) -> Result<Endpoint, Error> {
+    ) -> Result<Description, Error> {
         let name = reference.name();
         // The prefix may go as far as the tag; the place is of the name alone.
         let covered = self.matched(&reference.to_string()).unwrap_or(0).min(name.len());
         let target = format!("{location}{}", &name[covered..]);
         let (host, repository) = target.split_once('/').unwrap_or((&target, ""));
-        Ok(Endpoint::at(places, host, repository, true)?.made_insecure(insecure))
-    }
-}
-
-impl Endpoint {
-    /// No proof of identity is wanted, not even TLS.
-    fn made_insecure(mut self, insecure: bool) -> Self {
-        if insecure {
-            self.tls.skip_verify = true;
-            self.http_fallback = true;
-        }
-        self
+        Description::at(places, host, repository)
     }
 }
 

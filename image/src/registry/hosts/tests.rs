@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use super::{Endpoint, Places, RegistriesConf, candidates, endpoints};
+use super::{Endpoint, Places, RegistriesConf, Trust, candidates, endpoints};
 use crate::{Error, Reference};
 
 /// Configuration files in a directory of their own.
@@ -63,7 +63,7 @@ fn describe(endpoint: &Endpoint) -> String {
     flag(!endpoint.pulls, "no-pull");
     flag(endpoint.http_fallback, "plain");
     flag(endpoint.tls.skip_verify, "skip-verify");
-    flag(endpoint.is_origin, "origin");
+    flag(endpoint.trust == Trust::Origin, "origin");
     if let Some(namespace) = &endpoint.namespace {
         flag(true, &format!("ns={namespace}"));
     }
@@ -138,6 +138,12 @@ fn directories_of_hosts_have_several_names() {
             "https://registry-1.docker.io/v2 library/busybox origin",
         ],
     );
+    let moved = r#"server = "https://user:word@s.example""#;
+    let own = Setup::new(&[("certs.d/r.example/hosts.toml", moved)]);
+    own.check("r.example/a", &["https://s.example/v2 a origin ns=r.example"]);
+    let of_all = Setup::new(&[("certs.d/_default/hosts.toml", moved)]);
+    of_all.check("r.example/a", &["https://s.example/v2 a ns=r.example"]);
+    of_all.check("s.example:443/a", &["https://s.example/v2 a origin"]);
     let hub = Setup::new(&[("certs.d/docker.io/hosts.toml", r#"server = "https://docker.io""#)]);
     hub.check("busybox", &["https://registry-1.docker.io/v2 library/busybox origin"]);
 }

@@ -145,7 +145,8 @@ async fn the_auth_file_is_used_when_the_request_brings_nothing() {
     let file = serde_json::json!({"auths": {format!("{}/team", server.address): {"auth": "ZmlsZTpwdw=="}}});
     std::fs::write(dir.path().join("auth.json"), file.to_string()).unwrap();
     let settings = super::settings(dir.path());
-    let open = async |credentials| {
+    let open = async |credentials: Option<Credentials>| {
+        let credentials = credentials.map(Into::into);
         super::Session::open(&settings, server.reference("team/app:v1"), credentials).await.unwrap()
     };
     open(None).await.manifest().await.unwrap();

@@ -5,14 +5,15 @@ use super::{Answer, Credentials, Error, MANIFEST, Reference, Server, Session, ba
 
 const BLOB: &[u8] = b"a blob that both have";
 
-fn write(dir: &Path, path: &str, text: &str) {
+pub(super) fn write(dir: &Path, path: &str, text: &str) {
     let path = dir.join(path);
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     std::fs::write(path, text).unwrap();
 }
 
-async fn open(dir: &Path, reference: &str, credentials: Option<Credentials>) -> Arc<Session> {
+pub(super) async fn open(dir: &Path, reference: &str, credentials: Option<Credentials>) -> Arc<Session> {
     let reference: Reference = reference.parse().unwrap();
+    let credentials = credentials.map(Into::into);
     Arc::new(Session::open(&settings(dir), reference, credentials).await.unwrap())
 }
 

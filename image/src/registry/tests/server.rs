@@ -11,6 +11,11 @@ use http_body_util::StreamBody;
 use http_body_util::combinators::BoxBody;
 use hyper::body::{Frame, Incoming};
 use hyper_util::rt::TokioIo;
+use rustls::pki_types::PrivateKeyDer;
+use tokio_rustls::TlsAcceptor;
+
+/// First byte of a TLS connection (RFC 8446 §5.1).
+const TLS_HANDSHAKE: u8 = 22;
 
 /// One request as it came. `body` is read in full.
 #[derive(Clone, Debug)]
@@ -123,27 +128,93 @@ impl Answer {
 /// A running server; ends with the test's runtime.
 pub(crate) struct Server {
     pub(crate) address: SocketAddr,
+    /// In PEM, of one that speaks TLS.
+    pub(crate) certificate: String,
     seen: Arc<Mutex<Vec<Seen>>>,
+    connections: Arc<Mutex<Vec<Spoken>>>,
+}
+
+/// What a client began to speak on one connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Spoken {
+    Tls,
+    Plain,
 }
 
 impl Server {
     pub(crate) async fn start(answer: impl Fn(&Seen) -> Answer + Send + Sync + 'static) -> Self {
+        Self::serve(None, 0, answer).await
+    }
+
+    /// Speaks TLS with a certificate for its address, after it has closed the first `drops` connections.
+    pub(crate) async fn start_tls(
+        drops: usize,
+        answer: impl Fn(&Seen) -> Answer + Send + Sync + 'static,
+    ) -> Self {
+        let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
+        let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![made.cert.der().clone()], key)
+            .unwrap();
+        let server = Self::serve(Some(TlsAcceptor::from(Arc::new(config))), drops, answer).await;
+        Self { certificate: made.cert.pem(), ..server }
+    }
+
+    async fn serve(
+        tls: Option<TlsAcceptor>,
+        drops: usize,
+        answer: impl Fn(&Seen) -> Answer + Send + Sync + 'static,
+    ) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let seen = Arc::new(Mutex::new(Vec::new()));
-        let (log, answer) = (seen.clone(), Arc::new(answer));
+        let (seen, connections) = (Arc::<Mutex<Vec<Seen>>>::default(), Arc::<Mutex<Vec<Spoken>>>::default());
+        let (log, spoken, answer) = (seen.clone(), connections.clone(), Arc::new(answer));
         tokio::spawn(async move {
+            let mut accepted = 0;
             while let Ok((stream, _)) = listener.accept().await {
-                let (log, answer) = (log.clone(), answer.clone());
+                accepted += 1;
+                let is_dropped = accepted <= drops;
+                let (spoken, log, answer, tls) = (spoken.clone(), log.clone(), answer.clone(), tls.clone());
                 let service = hyper::service::service_fn(move |request| {
                     let (log, answer) = (log.clone(), answer.clone());
                     async move { Ok::<_, Infallible>(respond(&log, &*answer, request).await) }
                 });
-                let connection = hyper::server::conn::http1::Builder::new();
-                tokio::spawn(connection.serve_connection(TokioIo::new(stream), service));
+                tokio::spawn(async move {
+                    let mut first = [0];
+                    if !matches!(stream.peek(&mut first).await, Ok(1)) {
+                        return;
+                    }
+                    let is_tls = first[0] == TLS_HANDSHAKE;
+                    spoken.lock().unwrap().push(if is_tls { Spoken::Tls } else { Spoken::Plain });
+                    if is_dropped {
+                        return;
+                    }
+                    let connection = hyper::server::conn::http1::Builder::new();
+                    let _ = match tls {
+                        None => connection.serve_connection(TokioIo::new(stream), service).await,
+                        Some(tls) => match tls.accept(stream).await {
+                            Ok(stream) => connection.serve_connection(TokioIo::new(stream), service).await,
+                            Err(_) => return,
+                        },
+                    };
+                });
             }
         });
-        Self { address, seen }
+        Self { address, certificate: String::new(), seen, connections }
+    }
+
+    /// What each connection began with.
+    pub(crate) fn spoken(&self) -> Vec<Spoken> {
+        self.connections.lock().unwrap().clone()
+    }
+
+    /// Whether `secret` is anywhere in what came.
+    pub(crate) fn has_seen(&self, secret: &str) -> bool {
+        self.seen().iter().any(|seen| format!("{seen:?}").contains(secret))
     }
 
     /// `127.0.0.1:port/name:tag`.
