@@ -20,7 +20,9 @@ mod credentials;
 mod failure;
 pub(crate) mod hosts;
 mod peer;
+mod redirect;
 mod retry;
+mod token;
 mod transport;
 
 pub(crate) use blob::Blob;

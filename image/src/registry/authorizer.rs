@@ -3,27 +3,19 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
 use reqwest::{Client, Url};
-use serde::Deserialize;
 use tokio::sync::{Mutex, OnceCell};
 
-use super::body;
 use super::challenge::Challenge;
 use super::credentials;
 use super::failure::{Failure, Kind};
 use super::hosts::Trust;
-use super::retry::{self, Tries};
+use super::token::{TokenRequest, basic, bearer};
 use crate::Credentials;
 
-/// Names us at token servers that keep count (OAuth2 `client_id`).
-const CLIENT_ID: &str = "linkspan";
 /// Validity of a token whose server names none (distribution-spec, token authentication).
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(60);
-const MAX_TOKEN_BYTES: usize = 1 << 20;
 
 /// What a host may have of the credentials that came with the pull.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,12 +47,12 @@ impl Claim {
 #[derive(Clone)]
 pub(crate) struct Source {
     pub(crate) claim: Claim,
-    /// The node's own.
-    pub(crate) auth_file: PathBuf,
+    /// The node's own; `None` for a host that shall have none of them.
+    pub(crate) auth_file: Option<PathBuf>,
     /// Host and repository as `auth.json` names them.
     pub(crate) host: String,
     pub(crate) named_repository: String,
-    /// The repository at the host.
+    /// The repository at the host; empty if it is not known.
     pub(crate) repository: String,
 }
 
@@ -81,13 +73,6 @@ struct State {
     header: Option<HeaderValue>,
     /// When `header` is no longer good; `None`: does not expire.
     expires: Option<Instant>,
-}
-
-#[derive(Deserialize)]
-struct TokenAnswer {
-    token: Option<String>,
-    access_token: Option<String>,
-    expires_in: Option<u64>,
 }
 
 impl Authorizer {
@@ -163,13 +148,9 @@ impl Authorizer {
                     }
                     other => request.fetch(other).await?,
                 };
-                let token = answer.token.or(answer.access_token).filter(|token| !token.is_empty());
-                let missing =
-                    || Failure::new(Kind::Unauthorized, format!("GET {realm}: the answer has no token"));
-                state.header = Some(bearer(&token.ok_or_else(missing)?)?);
-                // Docker's token server says 0 for "not told"; a little early is better than a little late.
-                let lifetime = answer.expires_in.filter(|seconds| *seconds > 0).map(Duration::from_secs);
-                let lifetime = lifetime.unwrap_or(DEFAULT_LIFETIME);
+                state.header = Some(bearer(&answer.token)?);
+                // A little early is better than a little late.
+                let lifetime = answer.lifetime.unwrap_or(DEFAULT_LIFETIME);
                 state.expires = Instant::now().checked_add(lifetime - lifetime / 10);
             }
             None => {}
@@ -188,7 +169,7 @@ impl Authorizer {
                 .strip_prefix(&prefix)
                 .is_some_and(|actions| actions.split(',').any(|a| a == "pull" || a == "*"))
         });
-        if !covered {
+        if !covered && !self.source.repository.is_empty() {
             scopes.push(own);
         }
         scopes
@@ -199,8 +180,11 @@ impl Authorizer {
         if let Claim::Own(credentials) = &source.claim {
             return Ok(Some(credentials));
         }
-        let found = self.found.get_or_try_init(|| {
-            credentials::look_up(&source.auth_file, &source.host, &source.named_repository)
+        let found = self.found.get_or_try_init(|| async {
+            match &source.auth_file {
+                Some(file) => credentials::look_up(file, &source.host, &source.named_repository).await,
+                None => Ok(None),
+            }
         });
         let unusable = |error| Failure { kind: Kind::Unauthorized, ..Failure::content(error) };
         Ok(match (found.await.map_err(unusable)?, &source.claim) {
@@ -219,120 +203,4 @@ impl Authorizer {
         };
         is_withheld && !matches!(self.found.get(), Some(Some(_)))
     }
-}
-
-struct TokenRequest<'a> {
-    client: &'a Client,
-    base: &'a Url,
-    realm: &'a str,
-    service: Option<&'a str>,
-    scopes: Vec<String>,
-    timeout: Duration,
-}
-
-impl TokenRequest<'_> {
-    async fn fetch(&self, credentials: Option<&Credentials>) -> Result<TokenAnswer, Failure> {
-        let mut tries = Tries::new(true, self.timeout);
-        loop {
-            match self.fetch_once(credentials).await {
-                Ok(answer) => return Ok(answer),
-                Err(failure) => tries.next(failure).await?,
-            }
-        }
-    }
-
-    async fn fetch_once(&self, credentials: Option<&Credentials>) -> Result<TokenAnswer, Failure> {
-        let bad = |reason: String| {
-            Failure::new(
-                Kind::Unauthorized,
-                format!("token realm {:?} of {}: {reason}", self.realm, self.base),
-            )
-        };
-        let mut url = self.base.join(self.realm).map_err(|error| bad(error.to_string()))?;
-        if credentials.is_some() && self.base.scheme() == "https" && url.scheme() != "https" {
-            return Err(bad(
-                "credentials are not sent over plain HTTP for a registry that has TLS".to_owned()
-            ));
-        }
-        let request = match credentials {
-            Some(Credentials::IdentityToken(token)) => {
-                let form = self.form(token);
-                let request = self.client.post(url.clone()).body(form);
-                request.header(CONTENT_TYPE, "application/x-www-form-urlencoded")
-            }
-            other => {
-                self.append_query(&mut url, other);
-                let request = self.client.get(url.clone());
-                match other {
-                    Some(Credentials::Basic { username, password }) => {
-                        request.header(AUTHORIZATION, basic(username, password)?)
-                    }
-                    _ => request,
-                }
-            }
-        };
-        let method = if matches!(credentials, Some(Credentials::IdentityToken(_))) { "POST" } else { "GET" };
-        url.set_query(None);
-        let name = format!("{method} {url}");
-        let sent =
-            tokio::time::timeout(self.timeout, request.header(ACCEPT, "application/json").send()).await;
-        let response = match sent {
-            Err(_) => return Err(Failure::new(Kind::TimedOut, format!("{name}: no answer"))),
-            Ok(answer) => answer.map_err(|error| Failure::transport(&name, error))?,
-        };
-        let (status, after) =
-            (response.status(), retry::retry_after(response.headers(), std::time::SystemTime::now()));
-        let bytes = body::read(&name, response, MAX_TOKEN_BYTES, self.timeout).await?;
-        if !status.is_success() {
-            let failure = Failure::status(&name, status, &bytes);
-            // A refusal of the token server is one of the registry: 400 is OAuth2's for bad grants.
-            let refused = status.is_client_error() && !failure.transient;
-            let kind = if refused { Kind::Unauthorized } else { failure.kind };
-            return Err(Failure { kind, retry_after: after, ..failure });
-        }
-        serde_json::from_slice(&bytes)
-            .map_err(|error| Failure::new(Kind::Unavailable, format!("{name}: malformed token: {error}")))
-    }
-
-    fn append_query(&self, url: &mut Url, credentials: Option<&Credentials>) {
-        let mut query = url.query_pairs_mut();
-        if let Some(service) = self.service {
-            query.append_pair("service", service);
-        }
-        for scope in &self.scopes {
-            query.append_pair("scope", scope);
-        }
-        if let Some(Credentials::Basic { username, .. }) = credentials {
-            query.append_pair("account", username);
-        }
-        query.append_pair("client_id", CLIENT_ID);
-    }
-
-    /// OAuth2's exchange of a refresh token (distribution's docs/spec/auth/oauth.md).
-    fn form(&self, refresh_token: &str) -> String {
-        let mut scratch = self.base.clone();
-        scratch.set_query(None);
-        let mut pairs = scratch.query_pairs_mut();
-        pairs.append_pair("grant_type", "refresh_token").append_pair("refresh_token", refresh_token);
-        pairs.append_pair("service", self.service.unwrap_or_default());
-        pairs.append_pair("scope", &self.scopes.join(" ")).append_pair("client_id", CLIENT_ID);
-        drop(pairs);
-        scratch.query().unwrap_or_default().to_owned()
-    }
-}
-
-fn basic(username: &str, password: &str) -> Result<HeaderValue, Failure> {
-    secret(&format!("Basic {}", STANDARD.encode(format!("{username}:{password}"))))
-}
-
-fn bearer(token: &str) -> Result<HeaderValue, Failure> {
-    secret(&format!("Bearer {token}"))
-}
-
-fn secret(text: &str) -> Result<HeaderValue, Failure> {
-    let malformed =
-        |_| Failure::new(Kind::Unauthorized, "the token has characters no header may have".to_owned());
-    let mut value = HeaderValue::from_str(text).map_err(malformed)?;
-    value.set_sensitive(true);
-    Ok(value)
 }

@@ -1,9 +1,12 @@
 //! One host of a session: requests, redirects, challenges.
 
+use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, LOCATION, RANGE};
+use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, RANGE};
 use http::{HeaderValue, StatusCode};
 use reqwest::{Client, Response, Url};
 use tokio::sync::OnceCell;
@@ -11,12 +14,13 @@ use tokio::sync::OnceCell;
 use super::authorizer::{Authorizer, Claim, Source};
 use super::failure::{Failure, Kind};
 use super::hosts::{Endpoint, Trust};
+use super::redirect::{Site, Trail};
 use super::{Settings, Transport, body, retry};
 use crate::Reference;
 
-const MAX_REDIRECTS: usize = 10;
-/// Answers to challenges in one request: a stale token, then one with the scope that was asked for.
-const MAX_CHALLENGES: usize = 2;
+/// Answers to challenges in one request: a stale token, then one with the scope that was asked for, and the same at
+/// the host that a redirect leads to.
+const MAX_CHALLENGES: usize = 4;
 const MAX_ERROR_BYTES: usize = 1 << 16;
 
 /// A host and what we know of it.
@@ -24,7 +28,10 @@ pub(super) struct Peer {
     pub(super) endpoint: Endpoint,
     transport: Transport,
     client: OnceCell<Client>,
-    pub(super) authorizer: Authorizer,
+    pub(super) authorizer: Arc<Authorizer>,
+    /// Of hosts that redirects led to and that asked who we are.
+    strangers: Mutex<HashMap<Site, Arc<Authorizer>>>,
+    auth_file: PathBuf,
     /// Found out to speak plain HTTP only.
     is_plain: AtomicBool,
     timeout: Duration,
@@ -34,6 +41,14 @@ pub(super) struct Peer {
 pub(super) enum Method {
     Get,
     Head,
+}
+
+/// The answer to a request, after redirects.
+struct Arrival {
+    response: Response,
+    trail: Trail,
+    /// Sent with the last of the requests.
+    authorization: Option<HeaderValue>,
 }
 
 /// One request.
@@ -56,7 +71,7 @@ impl Peer {
         };
         let source = Source {
             claim,
-            auth_file: settings.auth_file.clone(),
+            auth_file: Some(settings.auth_file.clone()),
             host,
             named_repository,
             repository: endpoint.repository.clone(),
@@ -66,7 +81,9 @@ impl Peer {
             endpoint,
             transport: settings.transport.clone(),
             client: OnceCell::new(),
-            authorizer: Authorizer::new(source, settings.progress_timeout),
+            authorizer: Arc::new(Authorizer::new(source, settings.progress_timeout)),
+            strangers: Mutex::default(),
+            auth_file: settings.auth_file.clone(),
             is_plain,
             timeout: settings.progress_timeout,
         }
@@ -84,36 +101,33 @@ impl Peer {
         let client = self.client().await?;
         let mut challenges = 0;
         loop {
-            let authorization = self.authorizer.header(client, &self.base()).await?;
-            let response = self.send(client, ask, authorization.as_ref()).await?;
-            let status = response.status();
-            if status == StatusCode::UNAUTHORIZED
-                && challenges < MAX_CHALLENGES
-                && self.is_ours(response.url())
-            {
+            let Arrival { response, trail, authorization } = self.send(client, ask).await?;
+            if response.status() == StatusCode::UNAUTHORIZED && challenges < MAX_CHALLENGES {
                 challenges += 1;
+                let url = response.url();
+                let authorizer = self.authorizer_at(url).unwrap_or_else(|| self.meet(url));
                 let (headers, sent) = (response.headers(), authorization.as_ref());
-                let answered = self.authorizer.challenged(client, &self.base(), headers, sent).await;
+                let answered = authorizer.challenged(client, &self.base_at(url), headers, sent).await;
                 if answered.map_err(|failure| self.hinted(failure))? {
                     continue;
                 }
             }
-            return self.judge(ask, response).await;
+            return self.judge(&trail.told(&self.name(ask)), response).await;
         }
     }
 
     /// Success, or the failure that the answer tells.
-    async fn judge(&self, ask: &Ask<'_>, response: Response) -> Result<Response, Failure> {
-        let (status, name) = (response.status(), self.name(ask));
+    async fn judge(&self, name: &str, response: Response) -> Result<Response, Failure> {
+        let (status, is_ours) = (response.status(), self.is_ours(response.url()));
         match status {
             StatusCode::OK | StatusCode::PARTIAL_CONTENT => Ok(response),
             _ => {
                 let after = retry::retry_after(response.headers(), SystemTime::now());
                 // The words are a courtesy: the status counts without them.
                 let words =
-                    body::read(&name, response, MAX_ERROR_BYTES, self.timeout).await.unwrap_or_default();
-                let failure = Failure { retry_after: after, ..Failure::status(&name, status, &words) };
-                Err(self.hinted(failure))
+                    body::read(name, response, MAX_ERROR_BYTES, self.timeout).await.unwrap_or_default();
+                let failure = Failure { retry_after: after, ..Failure::status(name, status, &words) };
+                Err(if is_ours { self.hinted(failure) } else { failure })
             }
         }
     }
@@ -127,67 +141,53 @@ impl Peer {
         failure
     }
 
-    /// Follows redirects; credentials and configured headers go to our own host only.
-    async fn send(
-        &self,
-        client: &Client,
-        ask: &Ask<'_>,
-        authorization: Option<&HeaderValue>,
-    ) -> Result<Response, Failure> {
-        let name = self.name(ask);
-        let mut url = self.url(ask);
-        for _ in 0..=MAX_REDIRECTS {
-            let response = match self.send_to(client, ask, url.clone(), authorization).await {
+    /// Follows redirects; each host gets its own credentials or none, and configured headers go to ours only.
+    async fn send(&self, client: &Client, ask: &Ask<'_>) -> Result<Arrival, Failure> {
+        let mut trail = Trail::new(self.url(ask));
+        loop {
+            let url = trail.url().clone();
+            let authorization = match self.authorizer_at(&url) {
+                Some(authorizer) => authorizer.header(client, &self.base_at(&url)).await?,
+                None => None,
+            };
+            let name = trail.told(&self.name(ask));
+            let response = match self.send_to(client, ask, &name, url.clone(), authorization.as_ref()).await {
                 // What does not speak TLS at an address that need not is asked in plain.
                 Err(failure) if self.may_fall_back(&url, &failure) => {
                     self.is_plain.store(true, Ordering::Relaxed);
-                    let plain = self.url(ask);
-                    self.send_to(client, ask, plain, authorization).await.map_err(|second| Failure {
+                    let (name, plain) = (self.name(ask), self.url(ask));
+                    let again = self.send_to(client, ask, &name, plain, authorization.as_ref()).await;
+                    again.map_err(|second| Failure {
                         text: format!("{}; {}", failure.text, second.text),
                         ..second
                     })?
                 }
                 other => other?,
             };
-            if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
-                return Ok(response);
+            if !trail.follow(&name, &response)? {
+                return Ok(Arrival { response, trail, authorization });
             }
-            let target = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
-            let target = target.and_then(|target| response.url().join(target).ok());
-            url = match target {
-                Some(target) if matches!(target.scheme(), "http" | "https") => target,
-                _ => return Err(Failure::new(Kind::Unavailable, format!("{name}: redirected to nowhere"))),
-            };
         }
-        Err(Failure::new(Kind::Unavailable, format!("{name}: more than {MAX_REDIRECTS} redirects")))
     }
 
     async fn send_to(
         &self,
         client: &Client,
         ask: &Ask<'_>,
+        name: &str,
         url: Url,
         authorization: Option<&HeaderValue>,
     ) -> Result<Response, Failure> {
         let is_ours = self.is_ours(&url);
-        let mut shown = url.clone();
-        // Signed addresses of object stores carry secrets in their query.
-        if !is_ours {
-            shown.set_query(None);
-        }
-        let name = match ask.method {
-            Method::Get => format!("GET {shown}"),
-            Method::Head => format!("HEAD {shown}"),
-        };
         let mut request = match ask.method {
             Method::Get => client.get(url),
             Method::Head => client.head(url),
         };
         if is_ours {
             request = request.headers(self.endpoint.headers.clone());
-            if let Some(authorization) = authorization {
-                request = request.header(AUTHORIZATION, authorization);
-            }
+        }
+        if let Some(authorization) = authorization {
+            request = request.header(AUTHORIZATION, authorization);
         }
         request = request.header(ACCEPT, ask.accept).header(ACCEPT_ENCODING, "identity");
         if ask.from > 0 {
@@ -198,8 +198,49 @@ impl Peer {
                 let text = format!("{name}: no answer for {} s", self.timeout.as_secs_f32());
                 Err(Failure::new(Kind::TimedOut, text))
             }
-            Ok(answer) => answer.map_err(|error| Failure::transport(&name, error)),
+            Ok(answer) => answer.map_err(|error| Failure::transport(name, error)),
         }
+    }
+
+    /// Who answers the challenges of the host of `url`; `None` if it has not asked yet.
+    fn authorizer_at(&self, url: &Url) -> Option<Arc<Authorizer>> {
+        if self.is_ours(url) {
+            return Some(self.authorizer.clone());
+        }
+        self.strangers().get(&Site::of(url)).cloned()
+    }
+
+    /// A host that a redirect led to asks who we are. Nothing that is known here is for it: it gets what the node
+    /// has for it, or an anonymous token of its own realm.
+    fn meet(&self, url: &Url) -> Arc<Authorizer> {
+        let site = Site::of(url);
+        let repository = repository_in(url).unwrap_or_default();
+        // The redirect chose the address, and the TLS settings are another host's.
+        let is_private = site.is_private(self.endpoint.tls.skip_verify);
+        let source = Source {
+            claim: Claim::Nothing,
+            auth_file: is_private.then(|| self.auth_file.clone()),
+            host: site.host().to_owned(),
+            named_repository: repository.clone(),
+            repository,
+        };
+        let meet = || Arc::new(Authorizer::new(source, self.timeout));
+        self.strangers().entry(site).or_insert_with(meet).clone()
+    }
+
+    fn strangers(&self) -> std::sync::MutexGuard<'_, HashMap<Site, Arc<Authorizer>>> {
+        self.strangers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What challenges of the host of `url` are read against.
+    fn base_at(&self, url: &Url) -> Url {
+        if self.is_ours(url) {
+            return self.base();
+        }
+        let mut base = url.clone();
+        base.set_path("/");
+        base.set_query(None);
+        base
     }
 
     fn may_fall_back(&self, url: &Url, failure: &Failure) -> bool {
@@ -233,8 +274,13 @@ impl Peer {
 
     /// Same scheme, host and port as the configured one.
     fn is_ours(&self, url: &Url) -> bool {
-        let base = self.base();
-        (base.scheme(), base.host_str(), base.port_or_known_default())
-            == (url.scheme(), url.host_str(), url.port_or_known_default())
+        Site::of(url) == Site::of(&self.base())
     }
+}
+
+/// The repository of an address of the distribution protocol.
+fn repository_in(url: &Url) -> Option<String> {
+    let (_, rest) = url.path().split_once("/v2/")?;
+    let end = ["/manifests/", "/blobs/"].iter().find_map(|part| rest.find(part))?;
+    Some(rest[..end].to_owned())
 }
