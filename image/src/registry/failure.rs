@@ -25,7 +25,7 @@ pub(crate) struct Failure {
     pub(crate) text: String,
     /// Another try at the same host may help.
     pub(crate) transient: bool,
-    /// No connection, or a peer that does not speak TLS.
+    /// Nobody at this port, or somebody who does not speak TLS: not what a broken connection or a silence looks like.
     pub(crate) may_be_plain: bool,
     /// The wait that the registry asked for.
     pub(crate) retry_after: Option<Duration>,
@@ -51,7 +51,7 @@ impl Failure {
     pub(crate) fn transport(request: &str, error: reqwest::Error) -> Self {
         let kind = if error.is_timeout() { Kind::TimedOut } else { Kind::Unavailable };
         let is_tls = speaks_tls(&error);
-        let may_be_plain = error.is_connect() && !is_tls;
+        let may_be_plain = error.is_connect() && may_be_plain(&error);
         // A certificate does not get better by asking again.
         Self { transient: !is_tls, may_be_plain, ..Self::new(kind, format!("{request}: {}", chain(error))) }
     }
@@ -83,21 +83,34 @@ impl Failure {
     }
 }
 
+type Cause<'a> = &'a (dyn std::error::Error + 'static);
+
+/// What is behind an error, one cause after the other.
+fn causes(error: &reqwest::Error) -> impl Iterator<Item = Cause<'_>> {
+    std::iter::successors(error.source(), cause_of)
+}
+
+/// What an I/O error wraps is not its source, and it may wrap another.
+fn cause_of<'a>(error: &Cause<'a>) -> Option<Cause<'a>> {
+    let error: Cause<'a> = *error;
+    match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        Some(wrapped) => Some(wrapped as Cause<'a>),
+        None => error.source(),
+    }
+}
+
 /// The peer answered in TLS, even if we did not like its certificate, or it ours.
 fn speaks_tls(error: &reqwest::Error) -> bool {
-    let mut next = error.source();
-    while let Some(inner) = next {
-        if let Some(tls) = inner.downcast_ref() {
-            return !matches!(tls, rustls::Error::InvalidMessage(_));
-        }
-        // What an I/O error wraps is not its source, and it may wrap another.
-        let wrapped = inner.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        next = match wrapped {
-            Some(wrapped) => Some(wrapped as &(dyn std::error::Error + 'static)),
-            None => inner.source(),
-        };
-    }
-    false
+    let tls = causes(error).find_map(|cause| cause.downcast_ref::<rustls::Error>());
+    tls.is_some_and(|tls| !matches!(tls, rustls::Error::InvalidMessage(_)))
+}
+
+fn may_be_plain(error: &reqwest::Error) -> bool {
+    causes(error).any(|cause| {
+        let refused = |io: &io::Error| io.kind() == io::ErrorKind::ConnectionRefused;
+        matches!(cause.downcast_ref(), Some(rustls::Error::InvalidMessage(_)))
+            || cause.downcast_ref().is_some_and(refused)
+    })
 }
 
 /// reqwest hides the cause ("error sending request"); the chain of sources tells it.

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, RANGE};
-use http::{HeaderValue, StatusCode};
+use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, LOCATION, RANGE};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use reqwest::{Client, Response, Url};
 use tokio::sync::OnceCell;
 
@@ -32,7 +32,7 @@ pub(super) struct Peer {
     /// Of hosts that redirects led to and that asked who we are.
     strangers: Mutex<HashMap<Site, Arc<Authorizer>>>,
     auth_file: PathBuf,
-    /// Found out to speak plain HTTP only.
+    /// Has answered in plain HTTP, and does not speak TLS.
     is_plain: AtomicBool,
     timeout: Duration,
 }
@@ -41,6 +41,15 @@ pub(super) struct Peer {
 pub(super) enum Method {
     Get,
     Head,
+}
+
+impl Method {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Head => "HEAD",
+        }
+    }
 }
 
 /// The answer to a request, after redirects.
@@ -91,8 +100,7 @@ impl Peer {
 
     /// `GET https://host/v2/…`, for messages.
     pub(super) fn name(&self, ask: &Ask<'_>) -> String {
-        let method = if ask.method == Method::Head { "HEAD" } else { "GET" };
-        format!("{method} {}", self.url(ask))
+        format!("{} {}", ask.method.name(), self.url(ask))
     }
 
     /// Sends the request once, not counting redirects, challenges and the step from HTTPS to HTTP. A success
@@ -150,23 +158,51 @@ impl Peer {
                 Some(authorizer) => authorizer.header(client, &self.base_at(&url)).await?,
                 None => None,
             };
-            let name = trail.told(&self.name(ask));
-            let response = match self.send_to(client, ask, &name, url.clone(), authorization.as_ref()).await {
-                // What does not speak TLS at an address that need not is asked in plain.
-                Err(failure) if self.may_fall_back(&url, &failure) => {
-                    self.is_plain.store(true, Ordering::Relaxed);
-                    let (name, plain) = (self.name(ask), self.url(ask));
-                    let again = self.send_to(client, ask, &name, plain, authorization.as_ref()).await;
-                    again.map_err(|second| Failure {
-                        text: format!("{}; {}", failure.text, second.text),
-                        ..second
-                    })?
-                }
-                other => other?,
-            };
-            if !trail.follow(&name, &response)? {
+            let response = self.ask_at(client, ask, &trail, authorization.as_ref()).await?;
+            if !trail.follow(&self.name(ask), &response)? {
                 return Ok(Arrival { response, trail, authorization });
             }
+        }
+    }
+
+    /// Asks at one address. What does not speak TLS at an address that need not is asked in plain, without a secret
+    /// until it has answered so: the next try is TLS again if it has not.
+    async fn ask_at(
+        &self,
+        client: &Client,
+        ask: &Ask<'_>,
+        trail: &Trail,
+        authorization: Option<&HeaderValue>,
+    ) -> Result<Response, Failure> {
+        let (name, url) = (trail.told(&self.name(ask)), trail.url());
+        let mut headers = match self.is_ours(url) {
+            true => self.endpoint.headers.clone(),
+            false => HeaderMap::new(),
+        };
+        if let Some(authorization) = authorization {
+            headers.insert(AUTHORIZATION, authorization.clone());
+        }
+        let failure = match self.send_to(client, ask, &name, url.clone(), headers.clone()).await {
+            Err(failure) if self.may_fall_back(url, &failure) => failure,
+            answered => return answered,
+        };
+        let plain = in_plain(url.clone());
+        let name = format!("{} {plain}", ask.method.name());
+        let answer = match self.send_to(client, ask, &name, plain.clone(), HeaderMap::new()).await {
+            Ok(answer) if is_spoken(&answer) => answer,
+            Ok(answer) => {
+                let text = format!("{}; {name}: {}", failure.text, answer.status());
+                return Err(Failure { text, ..failure });
+            }
+            Err(second) => {
+                let text = format!("{}; {}", failure.text, second.text);
+                return Err(Failure { text, ..failure });
+            }
+        };
+        self.is_plain.store(true, Ordering::Relaxed);
+        match headers.is_empty() {
+            true => Ok(answer),
+            false => self.send_to(client, ask, &name, plain, headers).await,
         }
     }
 
@@ -176,19 +212,13 @@ impl Peer {
         ask: &Ask<'_>,
         name: &str,
         url: Url,
-        authorization: Option<&HeaderValue>,
+        headers: HeaderMap,
     ) -> Result<Response, Failure> {
-        let is_ours = self.is_ours(&url);
         let mut request = match ask.method {
             Method::Get => client.get(url),
             Method::Head => client.head(url),
         };
-        if is_ours {
-            request = request.headers(self.endpoint.headers.clone());
-        }
-        if let Some(authorization) = authorization {
-            request = request.header(AUTHORIZATION, authorization);
-        }
+        request = request.headers(headers);
         request = request.header(ACCEPT, ask.accept).header(ACCEPT_ENCODING, "identity");
         if ask.from > 0 {
             request = request.header(RANGE, format!("bytes={}-", ask.from));
@@ -254,12 +284,10 @@ impl Peer {
     }
 
     fn base(&self) -> Url {
-        let mut url = self.endpoint.base.clone();
-        if self.is_plain.load(Ordering::Relaxed) && url.scheme() == "https" {
-            // An address without a port keeps meaning the scheme's own. Only a non-special scheme is refused.
-            let _ = url.set_scheme("http");
+        match self.is_plain.load(Ordering::Relaxed) {
+            true => in_plain(self.endpoint.base.clone()),
+            false => self.endpoint.base.clone(),
         }
-        url
     }
 
     fn url(&self, ask: &Ask<'_>) -> Url {
@@ -276,6 +304,22 @@ impl Peer {
     fn is_ours(&self, url: &Url) -> bool {
         Site::of(url) == Site::of(&self.base())
     }
+}
+
+/// The same in plain HTTP. An address without a port keeps meaning the scheme's own.
+fn in_plain(mut url: Url) -> Url {
+    // Only addresses of no special scheme refuse.
+    let _ = url.set_scheme("http");
+    url
+}
+
+/// Whether an answer in plain HTTP says that the host speaks that: servers of TLS, too, answer plain requests, with 400
+/// or with the way to HTTPS.
+fn is_spoken(answer: &Response) -> bool {
+    let location = answer.headers().get(LOCATION).map(HeaderValue::as_bytes);
+    let leads_to_tls = answer.status().is_redirection()
+        && location.is_some_and(|target| target.get(..6).is_some_and(|s| s.eq_ignore_ascii_case(b"https:")));
+    answer.status() != StatusCode::BAD_REQUEST && !leads_to_tls
 }
 
 /// The repository of an address of the distribution protocol.

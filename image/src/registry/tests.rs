@@ -11,6 +11,7 @@ use crate::{Credentials, Digest, Error, Reference};
 mod auth;
 mod content;
 mod mirrors;
+mod plain;
 mod redirects;
 pub(crate) mod server;
 mod trust;

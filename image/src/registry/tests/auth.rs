@@ -90,10 +90,13 @@ async fn an_identity_token_is_exchanged() {
 }
 
 #[tokio::test]
-async fn a_registry_token_is_sent_at_once() {
+async fn a_registry_token_is_sent_without_being_asked_for() {
     let server = guarded(bearer, "Bearer mine", |_| Answer::status(500, "")).await;
     manifest(&server, Some(Credentials::RegistryToken("mine".to_owned()))).await.unwrap();
-    assert_eq!(server.seen().len(), 1);
+    assert!(server.asked("/token").is_empty());
+    let seen = server.seen();
+    let sent: Vec<Option<&str>> = seen.iter().map(|seen| seen.header("authorization")).collect();
+    assert_eq!(sent, [None, Some("Bearer mine")], "nothing before this host has answered in plain HTTP");
 }
 
 #[tokio::test]
