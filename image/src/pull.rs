@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 
 use crate::manifest::{ConfigFile, Descriptor, Document, Index, Manifest, Platform};
 use crate::registry::hosts::RegistriesConf;
-use crate::registry::{Fetched, Places, Session, Settings, Transport, hosts};
+use crate::registry::{Fetched, Places, Proxies, Session, Settings, Transport, hosts};
 use crate::store::blocking;
 use crate::store::snapshot::{Artifact, NewImage};
 use crate::{Digest, Error, ImageId, Images, PullRequest, PullStage, Reference, RequestCredentials};
@@ -65,7 +65,7 @@ impl Puller {
                 auth_file,
                 lends_to_mirrors: config.mirror_credentials,
                 progress_timeout: config.progress_timeout,
-                transport: Transport::default(),
+                transport: Transport::new(Proxies::from_environment()),
             },
             running: Arc::default(),
             slots: Arc::new(Semaphore::new(config.max_parallel_layers.max(1))),

@@ -20,6 +20,7 @@ mod credentials;
 mod failure;
 pub(crate) mod hosts;
 mod peer;
+mod proxy;
 mod redirect;
 mod retry;
 mod token;
@@ -27,6 +28,7 @@ mod transport;
 
 pub(crate) use blob::Blob;
 pub(crate) use hosts::Places;
+pub(crate) use proxy::Proxies;
 pub(crate) use transport::Transport;
 
 use authorizer::Claim;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderValue};
-use reqwest::{Client, Url};
+use reqwest::Url;
 use tokio::sync::{Mutex, OnceCell};
 
 use super::challenge::Challenge;
@@ -12,6 +12,7 @@ use super::credentials;
 use super::failure::{Failure, Kind};
 use super::hosts::Trust;
 use super::token::{TokenRequest, basic, bearer};
+use super::transport::Client;
 use crate::Credentials;
 
 /// Validity of a token whose server names none (distribution-spec, token authentication).

@@ -8,13 +8,14 @@ use std::time::{Duration, SystemTime};
 
 use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, LOCATION, RANGE};
 use http::{HeaderMap, HeaderValue, StatusCode};
-use reqwest::{Client, Response, Url};
+use reqwest::{Response, Url};
 use tokio::sync::OnceCell;
 
 use super::authorizer::{Authorizer, Claim, Source};
 use super::failure::{Failure, Kind};
 use super::hosts::{Endpoint, Trust};
 use super::redirect::{Site, Trail};
+use super::transport::Client;
 use super::{Settings, Transport, body, retry};
 use crate::Reference;
 
@@ -223,13 +224,7 @@ impl Peer {
         if ask.from > 0 {
             request = request.header(RANGE, format!("bytes={}-", ask.from));
         }
-        match tokio::time::timeout(self.timeout, request.send()).await {
-            Err(_) => {
-                let text = format!("{name}: no answer for {} s", self.timeout.as_secs_f32());
-                Err(Failure::new(Kind::TimedOut, text))
-            }
-            Ok(answer) => answer.map_err(|error| Failure::transport(name, error)),
-        }
+        client.send(name, request, self.timeout).await
     }
 
     /// Who answers the challenges of the host of `url`; `None` if it has not asked yet.

@@ -7,7 +7,7 @@ use reqwest::Url;
 
 use super::hosts::host_of;
 
-/// The environment's word on proxies. It may hold passwords: never shown as a whole.
+/// What the environment says of proxies. It may hold passwords: never shown as a whole.
 #[derive(Default)]
 pub(crate) struct Proxies {
     http: Option<Url>,
@@ -19,10 +19,20 @@ pub(crate) struct Proxies {
 #[derive(Debug, PartialEq, Eq)]
 enum Direct {
     All,
-    Network { address: IpAddr, bits: u32 },
-    Address { address: IpAddr, port: String },
+    Network {
+        address: IpAddr,
+        bits: u32,
+    },
+    Address {
+        address: IpAddr,
+        port: String,
+    },
     /// `suffix` begins with a dot; the name without it is meant too if `itself`.
-    Domain { suffix: String, itself: bool, port: String },
+    Domain {
+        suffix: String,
+        itself: bool,
+        port: String,
+    },
 }
 
 impl Proxies {
@@ -30,7 +40,7 @@ impl Proxies {
         Self::new(|name| std::env::var(name).ok())
     }
 
-    fn new(variable: impl Fn(&str) -> Option<String>) -> Self {
+    pub(crate) fn new(variable: impl Fn(&str) -> Option<String>) -> Self {
         let either = |name: &str| {
             let upper = variable(name).filter(|value| !value.is_empty());
             upper.or_else(|| variable(&name.to_lowercase())).unwrap_or_default()
@@ -106,7 +116,8 @@ fn proxy(value: &str) -> Option<Url> {
     let has_host = |url: &Url| url.host_str().is_some_and(|host| !host.is_empty());
     let parsed = Url::parse(value).ok().filter(has_host);
     let url = match parsed {
-        None if value.is_empty() => return None,
+        // With a scheme, it is no host without one.
+        None if value.is_empty() || value.contains("://") => return None,
         None => Url::parse(&format!("http://{value}")).ok().filter(has_host)?,
         Some(url) => url,
     };

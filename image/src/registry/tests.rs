@@ -12,6 +12,7 @@ mod auth;
 mod content;
 mod mirrors;
 mod plain;
+mod proxies;
 mod redirects;
 pub(crate) mod server;
 mod trust;

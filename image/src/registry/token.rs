@@ -7,13 +7,14 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::HeaderValue;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
-use reqwest::{Client, RequestBuilder, Response, Url};
+use reqwest::{Response, Url};
 use serde::Deserialize;
 
 use super::body;
 use super::failure::{Failure, Kind};
 use super::redirect::{Trail, shown};
 use super::retry::{self, Tries};
+use super::transport::Client;
 use crate::Credentials;
 
 /// Names us at token servers that keep count (OAuth2 `client_id`).
@@ -95,20 +96,13 @@ impl TokenRequest<'_> {
                     }
                 }
             };
-            let response = self.send(&trail.told(&name), request).await?;
+            let request = request.header(ACCEPT, "application/json");
+            let response = self.client.send(&trail.told(&name), request, self.timeout).await?;
             if !trail.follow(&name, &response)? {
                 break response;
             }
         };
         self.read(&trail.told(&name), response).await
-    }
-
-    async fn send(&self, name: &str, request: RequestBuilder) -> Result<Response, Failure> {
-        let sent = tokio::time::timeout(self.timeout, request.header(ACCEPT, "application/json").send());
-        match sent.await {
-            Err(_) => Err(Failure::new(Kind::TimedOut, format!("{name}: no answer"))),
-            Ok(answer) => answer.map_err(|error| Failure::transport(name, error)),
-        }
     }
 
     async fn read(&self, name: &str, response: Response) -> Result<Token, Failure> {

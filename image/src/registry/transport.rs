@@ -5,9 +5,11 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use reqwest::{Certificate, Client, ClientBuilder, Identity};
+use reqwest::{Certificate, ClientBuilder, Identity, Proxy, RequestBuilder, Response, Url};
 
-use super::hosts::{Endpoint, Tls, is_loopback};
+use super::failure::{Failure, Kind};
+use super::hosts::{Endpoint, Tls};
+use super::proxy::Proxies;
 use crate::{Digest, Error};
 
 const DEFAULT_DIAL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -17,7 +19,49 @@ const MAX_CLIENTS: usize = 64;
 /// Keeps clients, and so their connections and parsed certificates. Cheap to clone.
 #[derive(Clone, Default)]
 pub(crate) struct Transport {
-    clients: Arc<Mutex<HashMap<Key, Client>>>,
+    clients: Arc<Mutex<HashMap<Key, reqwest::Client>>>,
+    proxies: Arc<Proxies>,
+}
+
+/// Sends requests, each through the proxy that its own address wants.
+pub(crate) struct Client {
+    inner: reqwest::Client,
+    proxies: Arc<Proxies>,
+}
+
+impl Client {
+    pub(crate) fn get(&self, url: Url) -> RequestBuilder {
+        self.inner.get(url)
+    }
+
+    pub(crate) fn head(&self, url: Url) -> RequestBuilder {
+        self.inner.head(url)
+    }
+
+    pub(crate) fn post(&self, url: Url) -> RequestBuilder {
+        self.inner.post(url)
+    }
+
+    /// Waits at most `patience` for the head of the answer. `name` names the request in errors.
+    pub(crate) async fn send(
+        &self,
+        name: &str,
+        request: RequestBuilder,
+        patience: Duration,
+    ) -> Result<Response, Failure> {
+        let request = request.build().map_err(|error| Failure::transport(name, error))?;
+        let name = match self.proxies.told(request.url()) {
+            Some(proxy) => format!("{name} ({proxy})"),
+            None => name.to_owned(),
+        };
+        match tokio::time::timeout(patience, self.inner.execute(request)).await {
+            Err(_) => {
+                let text = format!("{name}: no answer for {} s", patience.as_secs_f32());
+                Err(Failure::new(Kind::TimedOut, text))
+            }
+            Ok(answer) => answer.map_err(|error| Failure::transport(&name, error)),
+        }
+    }
 }
 
 /// Everything that two hosts must have in common to share a client. Files by content: they are replaced in
@@ -27,7 +71,6 @@ struct Key {
     files: Digest,
     skip_verify: bool,
     dial_timeout: Duration,
-    is_direct: bool,
     may_be_plain: bool,
 }
 
@@ -39,31 +82,36 @@ struct Material {
 }
 
 impl Transport {
-    /// A client for `endpoint`, which follows no redirect by itself. The environment's proxies are used, but
-    /// not towards a loopback address, whether or not `NO_PROXY` names it (as in Go's tools).
+    pub(crate) fn new(proxies: Proxies) -> Self {
+        Self { proxies: Arc::new(proxies), ..Self::default() }
+    }
+
+    /// A client for `endpoint`, which follows no redirect by itself.
     ///
     /// Fails if a certificate cannot be read or used.
     pub(crate) async fn client(&self, endpoint: &Endpoint) -> Result<Client, Error> {
         let (transport, endpoint) = (self.clone(), endpoint.clone());
         // Certificates are files, and the system's take a while to parse.
-        let made = tokio::task::spawn_blocking(move || transport.get_or_make(&endpoint));
+        let made = tokio::task::spawn_blocking(move || {
+            let (inner, proxies) = (transport.get_or_make(&endpoint)?, transport.proxies);
+            Ok::<_, Error>(Client { inner, proxies })
+        });
         made.await.map_err(|_| Error::TaskLost { what: "setting up TLS".to_owned() })?
     }
 
-    fn get_or_make(&self, endpoint: &Endpoint) -> Result<Client, Error> {
+    fn get_or_make(&self, endpoint: &Endpoint) -> Result<reqwest::Client, Error> {
         let tls = &endpoint.tls;
         let material = Material::read(tls)?;
         let key = Key {
             files: material.digest(),
             skip_verify: tls.skip_verify,
             dial_timeout: endpoint.dial_timeout.unwrap_or(DEFAULT_DIAL_TIMEOUT),
-            is_direct: endpoint.base.host_str().is_some_and(is_loopback),
             may_be_plain: endpoint.base.scheme() == "http" || endpoint.http_fallback,
         };
         if let Some(client) = self.lock().get(&key) {
             return Ok(client.clone());
         }
-        let client = build(tls, &material, &key)?;
+        let client = self.build(tls, &material, &key)?;
         let mut clients = self.lock();
         if clients.len() >= MAX_CLIENTS {
             clients.clear();
@@ -72,7 +120,51 @@ impl Transport {
         Ok(client)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Client>> {
+    fn build(&self, tls: &Tls, material: &Material, key: &Key) -> Result<reqwest::Client, Error> {
+        let unavailable = |error: reqwest::Error| Error::RegistryUnavailable {
+            what: "setting up TLS".to_owned(),
+            reason: std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string),
+        };
+        match self.builder(tls, material, key)?.build() {
+            // A minimal host has no CA certificates: one that is asked by plain HTTP needs none, and TLS, should it be
+            // redirected to that, trusts nobody.
+            Err(_) if key.may_be_plain && tls.ca.is_empty() => {
+                self.builder(tls, material, key)?.tls_certs_only([]).build().map_err(unavailable)
+            }
+            made => made.map_err(unavailable),
+        }
+    }
+
+    fn builder(&self, tls: &Tls, material: &Material, key: &Key) -> Result<ClientBuilder, Error> {
+        // The process has one provider; a second installation is refused, and harmless.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let bad = |path: &Path, error: reqwest::Error| Error::BadConfig {
+            path: path.to_owned(),
+            reason: format!("unusable certificate: {error}"),
+        };
+        let proxies = self.proxies.clone();
+        let mut builder = reqwest::Client::builder()
+            .user_agent(concat!("linkspan/", env!("CARGO_PKG_VERSION")))
+            .redirect(reqwest::redirect::Policy::none())
+            .referer(false)
+            .connect_timeout(key.dial_timeout)
+            .tcp_keepalive(Duration::from_secs(30))
+            .http2_adaptive_window(true)
+            // Asked for each connection, also of a redirect's target and a token server.
+            .proxy(Proxy::custom(move |url| proxies.of(url).cloned()))
+            .tls_danger_accept_invalid_certs(tls.skip_verify);
+        if let Some(path) = tls.ca.first() {
+            let roots = Certificate::from_pem_bundle(&material.ca).map_err(|error| bad(path, error))?;
+            builder = builder.tls_certs_merge(roots);
+        }
+        if let Some((path, _)) = &tls.client {
+            let identity = Identity::from_pem(&material.identity).map_err(|error| bad(path, error))?;
+            builder = builder.identity(identity);
+        }
+        Ok(builder)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Key, reqwest::Client>> {
         self.clients.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -102,48 +194,4 @@ fn append(to: &mut Vec<u8>, path: &Path) -> Result<(), Error> {
     to.extend(std::fs::read(path).map_err(Error::io("reading", path))?);
     to.push(b'\n');
     Ok(())
-}
-
-fn build(tls: &Tls, material: &Material, key: &Key) -> Result<Client, Error> {
-    let unavailable = |error: reqwest::Error| Error::RegistryUnavailable {
-        what: "setting up TLS".to_owned(),
-        reason: std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string),
-    };
-    match builder(tls, material, key)?.build() {
-        // A minimal host has no CA certificates: one that is asked by plain HTTP needs none, and TLS, should it be
-        // redirected to that, trusts nobody.
-        Err(_) if key.may_be_plain && tls.ca.is_empty() => {
-            builder(tls, material, key)?.tls_certs_only([]).build().map_err(unavailable)
-        }
-        made => made.map_err(unavailable),
-    }
-}
-
-fn builder(tls: &Tls, material: &Material, key: &Key) -> Result<ClientBuilder, Error> {
-    // The process has one provider; a second installation is refused, and harmless.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let bad = |path: &Path, error: reqwest::Error| Error::BadConfig {
-        path: path.to_owned(),
-        reason: format!("unusable certificate: {error}"),
-    };
-    let mut builder = Client::builder()
-        .user_agent(concat!("linkspan/", env!("CARGO_PKG_VERSION")))
-        .redirect(reqwest::redirect::Policy::none())
-        .referer(false)
-        .connect_timeout(key.dial_timeout)
-        .tcp_keepalive(Duration::from_secs(30))
-        .http2_adaptive_window(true)
-        .tls_danger_accept_invalid_certs(tls.skip_verify);
-    if key.is_direct {
-        builder = builder.no_proxy();
-    }
-    if let Some(path) = tls.ca.first() {
-        let roots = Certificate::from_pem_bundle(&material.ca).map_err(|error| bad(path, error))?;
-        builder = builder.tls_certs_merge(roots);
-    }
-    if let Some((path, _)) = &tls.client {
-        let identity = Identity::from_pem(&material.identity).map_err(|error| bad(path, error))?;
-        builder = builder.identity(identity);
-    }
-    Ok(builder)
 }

@@ -96,6 +96,21 @@ async fn a_mirror_gets_the_nodes_own_credentials_for_it() {
 }
 
 #[tokio::test]
+async fn a_proxys_password_is_neither_told_nor_logged() {
+    need!();
+    let environment = vec![("HTTPS_PROXY", "http://joe:hidden@127.0.0.1:1")];
+    node::with(node::Options { environment, ..node::Options::default() }, async |node| {
+        let refused = pull(node, "any", v1::AuthConfig::default()).await.unwrap_err();
+        assert!(refused.message().contains("through the proxy http://127.0.0.1:1"), "{refused}");
+        check_has_no_secret("the error", &[refused.message().to_owned()]);
+        // A loopback registry needs no proxy.
+        node.pull("busybox").await?;
+        check_log(node)
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn credentials_for_another_server_are_not_sent() {
     need!();
     mirrored(async |node, [mirror, _, origin]| {

@@ -73,7 +73,8 @@ fn addresses_and_networks_are_matched_by_number() {
 fn a_star_alone_is_everything_and_the_machine_itself_is_never_proxied() {
     check("a.example, * ,b.example", "https://r.example/", true);
     check("*", "http://10.0.0.1/", true);
-    for url in ["http://localhost:5000/", "https://127.0.0.1/", "http://127.8.9.1:5000/", "https://[::1]:1/"] {
+    for url in ["http://localhost:5000/", "https://127.0.0.1/", "http://127.8.9.1:5000/", "https://[::1]:1/"]
+    {
         check("", url, true);
     }
     check("", "https://localhost.example/", false);
