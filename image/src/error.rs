@@ -83,3 +83,36 @@ impl Error {
         move |source| Self::Io { action, path: path.to_owned(), source: Arc::new(source.into()) }
     }
 }
+
+/// A parser's complaint about a file of secrets, without what it quotes.
+pub(crate) fn unquoted(complaint: &str) -> String {
+    let quote = complaint.find(['"', '`']);
+    let quoted = quote.and_then(|start| {
+        let end = complaint.rfind(&complaint[start..=start])?;
+        (end > start).then_some((start, end + 1))
+    });
+    match quoted {
+        Some((start, end)) => format!("{}…{}", &complaint[..start], &complaint[end..]),
+        None => complaint.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn complaints_tell_no_secret() {
+        let check = |complaint: &str, expected: &str| assert_eq!(unquoted(complaint), expected);
+        check(
+            r#"invalid type: string "hu\"sh", expected a map at line 1 column 9"#,
+            "invalid type: string …, expected a map at line 1 column 9",
+        );
+        check(
+            "invalid type: integer `1234`, expected a string at line 1 column 9",
+            "invalid type: integer …, expected a string at line 1 column 9",
+        );
+        check("EOF while parsing at line 1", "EOF while parsing at line 1");
+        check("a lone \" at the end", "a lone \" at the end");
+    }
+}

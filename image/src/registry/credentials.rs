@@ -11,6 +11,7 @@ use linkspan_child::{Command, Stdio};
 use serde::Deserialize;
 use tokio::io::AsyncWriteExt as _;
 
+use crate::error::unquoted;
 use crate::manifest::null_is_default;
 use crate::reference::DEFAULT_REGISTRY;
 use crate::{Credentials, Error};
@@ -24,7 +25,7 @@ const DOCKER_HUB_KEY: &str = "https://index.docker.io/v1/";
 #[serde(rename_all = "camelCase", default)]
 struct File {
     #[serde(deserialize_with = "null_is_default")]
-    auths: BTreeMap<String, Entry>,
+    auths: BTreeMap<String, Option<Entry>>,
     #[serde(deserialize_with = "null_is_default")]
     cred_helpers: BTreeMap<String, String>,
     #[serde(deserialize_with = "null_is_default")]
@@ -55,13 +56,15 @@ pub(crate) async fn look_up(path: &Path, host: &str, repository: &str) -> Result
         Err(error) => return Err(Error::io("reading", path)(error)),
     };
     let bad = |reason: String| Error::BadConfig { path: path.to_owned(), reason };
-    let file: File = serde_json::from_slice(&bytes).map_err(|error| bad(format!("malformed: {error}")))?;
+    let file: File = serde_json::from_slice(&bytes)
+        .map_err(|error| bad(format!("malformed: {}", unquoted(&error.to_string()))))?;
     let keys = keys(host, repository);
     if let Some((_, helper)) = keys.iter().find_map(|key| file.cred_helpers.get_key_value(key)) {
         return ask_helper(path, helper, host).await;
     }
     for key in &keys {
-        let entry = file.auths.iter().find(|(name, _)| normalised(name) == *key);
+        let mut entries = file.auths.iter().filter_map(|(name, entry)| Some((name, entry.as_ref()?)));
+        let entry = entries.find(|(name, _)| normalised(name) == *key);
         if let Some(credentials) =
             entry.map(|(name, entry)| entry.credentials(name)).transpose().map_err(bad)?
         {
@@ -172,7 +175,8 @@ async fn ask_helper(path: &Path, helper: &str, host: &str) -> Result<Option<Cred
         }
         return Err(bad(format!("{}: {words}", output.status)));
     }
-    let answer: Answer = serde_json::from_slice(&output.stdout).map_err(|error| bad(error.to_string()))?;
+    let answer: Answer = serde_json::from_slice(&output.stdout)
+        .map_err(|error| bad(format!("malformed answer: {}", unquoted(&error.to_string()))))?;
     Ok(Some(match answer.username.as_str() {
         "<token>" => Credentials::IdentityToken(answer.secret),
         _ => Credentials::Basic { username: answer.username, password: answer.secret },

@@ -25,6 +25,7 @@ async fn the_longest_matching_key_wins() {
         "tok.io": {"identitytoken": "id", "auth": "eDp5"},
         "reg.io": {"registrytoken": "rt"},
         "empty.io": {},
+        "null.io": null,
     }});
     let check = async |host: &str, repository: &str, expected: Option<Credentials>| {
         assert_eq!(look(&file, host, repository).await.unwrap(), expected, "{host}/{repository}");
@@ -37,6 +38,7 @@ async fn the_longest_matching_key_wins() {
     check("tok.io", "x", Some(Credentials::IdentityToken("id".to_owned()))).await;
     check("reg.io", "x", Some(Credentials::RegistryToken("rt".to_owned()))).await;
     check("empty.io", "x", None).await;
+    check("null.io", "x", None).await;
     check("other.io", "x", None).await;
 }
 
@@ -47,6 +49,11 @@ async fn a_missing_file_has_no_credentials_and_a_broken_one_says_so() {
     let error = look(&json!({"auths": {"a.io": {"auth": "!!"}}}), "a.io", "b").await.unwrap_err();
     assert!(error.to_string().contains("a.io"), "{error}");
     assert!(look(&json!([1]), "a.io", "b").await.is_err());
+    for hush in [json!("hush"), json!({"username": "a", "password": 1234}), json!([["hush"]])] {
+        let error = look(&json!({"auths": {"a.io": hush}}), "a.io", "b").await.unwrap_err().to_string();
+        assert!(error.contains("auth.json") && error.contains("line 1"), "{error}");
+        assert!(!error.contains("hush") && !error.contains("1234"), "{error}");
+    }
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::{DOCKER_HUB, Description, Endpoint, Places, Tls, Trust, go_duration, is_at};
+use crate::error::unquoted;
 use crate::reference::DEFAULT_REGISTRY;
 use crate::{Error, Reference};
 
@@ -80,8 +81,8 @@ pub(super) fn load(
         Err(error) => return Err(Error::io("reading", &path)(error)),
     };
     let context = Context { path: &path, directory, reference };
-    let file: File = toml::from_str(&text).map_err(|error| context.bad(error.to_string()))?;
-    let top: Host = toml::from_str(&text).map_err(|error| context.bad(error.to_string()))?;
+    let file: File = toml::from_str(&text).map_err(|error| context.malformed(&text, &error))?;
+    let top: Host = toml::from_str(&text).map_err(|error| context.malformed(&text, &error))?;
 
     let mut hosts: Vec<_> = file.host.iter().collect();
     hosts.sort_by_key(|(name, _)| name.span().start);
@@ -121,10 +122,17 @@ impl Context<'_> {
         Error::BadConfig { path: self.path.to_owned(), reason }
     }
 
+    /// Without the lines themselves, for they may be headers with passwords.
+    fn malformed(&self, text: &str, error: &toml::de::Error) -> Error {
+        let start = error.span().map_or(0, |span| span.start);
+        let line = text.bytes().take(start).filter(|byte| *byte == b'\n').count() + 1;
+        self.bad(format!("line {line}: {}", unquoted(error.message())))
+    }
+
     fn endpoint(&self, address: &str, host: &Host, trust: Trust) -> Result<Endpoint, Error> {
         for capability in &host.capabilities {
             if !matches!(capability.as_str(), "pull" | "resolve" | "push" | "referrers") {
-                return Err(self.bad(format!("{address}: unknown capability {capability:?}")));
+                return Err(self.bad(format!("{}: unknown capability {capability:?}", named(address))));
             }
         }
         let explicit_scheme = address.starts_with("http://") || address.starts_with("https://");
@@ -132,10 +140,9 @@ impl Context<'_> {
         let tls = self.tls(host)?;
         let dial_timeout = match &host.dial_timeout {
             None => None,
-            Some(text) => Some(
-                go_duration::parse(text)
-                    .ok_or_else(|| self.bad(format!("{address}: dial_timeout {text:?} is no duration")))?,
-            ),
+            Some(text) => Some(go_duration::parse(text).ok_or_else(|| {
+                self.bad(format!("{}: dial_timeout {text:?} is no duration", named(address)))
+            })?),
         };
         let own = self.reference.registry();
         let is_own = is_at(&base, own);
@@ -155,11 +162,12 @@ impl Context<'_> {
     /// `/v2` is added unless the address has it or `override_path` says that the path is whole.
     fn base(&self, address: &str, explicit_scheme: bool, override_path: bool) -> Result<Url, Error> {
         let full = if explicit_scheme { address.to_owned() } else { format!("https://{address}") };
-        let mut url =
-            Url::parse(&full).map_err(|error| self.bad(format!("{address:?} is no address: {error}")))?;
+        let mut url = Url::parse(&full)
+            .map_err(|error| self.bad(format!("{:?} is no address: {error}", named(address))))?;
         if url.host_str() == Some(DEFAULT_REGISTRY) && url.path() == "/" {
             // A literal docker.io answers with its web page.
-            url.set_host(Some(DOCKER_HUB)).map_err(|error| self.bad(format!("{address:?}: {error}")))?;
+            url.set_host(Some(DOCKER_HUB))
+                .map_err(|error| self.bad(format!("{:?}: {error}", named(address))))?;
         }
         let mut path = url.path().trim_end_matches('/').to_owned();
         if !override_path && !path.ends_with("/v2") {
@@ -204,4 +212,9 @@ impl Context<'_> {
         }
         Ok(headers)
     }
+}
+
+/// An address without the user and password that may stand in it.
+fn named(address: &str) -> &str {
+    address.rsplit_once('@').map_or(address, |(_, host)| host)
 }

@@ -255,6 +255,21 @@ fn mistakes_name_the_file() {
 }
 
 #[test]
+fn mistakes_beside_a_password_do_not_tell_it() {
+    for text in [
+        "[host.'https://m']\n[host.'https://m'.header]\nauthorization = 'Basic hush",
+        "[host.'https://m']\nheader = 'Basic hush'",
+        "[host.'https://joe:hush@m']\ncapabilities = ['fly']",
+        "[host.'https://joe:hush@m m']",
+        "[host.'https://m'.header]\nauthorization = \"Basic hush\\u0001\"",
+    ] {
+        let setup = Setup::new(&[("certs.d/r.example/hosts.toml", text)]);
+        let error = setup.endpoints("r.example/x").unwrap_err().to_string();
+        assert!(error.contains("hosts.toml") && !error.contains("hush"), "{error}");
+    }
+}
+
+#[test]
 fn short_names_follow_aliases_and_search_registries() {
     let none = Setup::new(&[]);
     none.short("busybox", &["docker.io/library/busybox:latest"]);
