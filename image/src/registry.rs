@@ -1,10 +1,9 @@
 //! Talks to registries (distribution-spec): one [`Session`] for each pull, over clients that are kept.
 //!
 //! A session knows the hosts that may have the image, in order. A request is repeated at a host while that may
-//! help, then put to the next; the host that answered is asked first from then on.
+//! help, then put to the next; a host that failed is asked last from then on.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -34,11 +33,13 @@ pub(crate) use transport::Transport;
 use authorizer::Claim;
 use failure::{Failure, Kind};
 use hosts::{Endpoint, Trust};
-use peer::{Ask, Method, Peer};
+use peer::{Ask, Method, Outcome, Peer};
 use retry::Tries;
 
 /// Longest manifest, index or configuration.
 const MAX_DOCUMENT_BYTES: usize = 8 << 20;
+/// Whether a tag still means what it did is worth no longer wait at one host: the pull itself finds out, too.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What all sessions have in common.
 #[derive(Clone)]
@@ -56,9 +57,14 @@ pub(crate) struct Settings {
 pub(crate) struct Session {
     reference: Reference,
     peers: Vec<Peer>,
-    /// Index of the peer that answered last.
-    preferred: AtomicUsize,
     progress_timeout: Duration,
+}
+
+/// What a host is asked for. One that may give content need not be trusted to say what a tag means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    Resolve,
+    Content,
 }
 
 /// A manifest or index as it came.
@@ -92,7 +98,7 @@ impl Session {
             peers.push(Peer::new(settings, endpoint, &reference, claim));
         }
         let progress_timeout = settings.progress_timeout;
-        Ok(Self { reference, peers, preferred: AtomicUsize::new(0), progress_timeout })
+        Ok(Self { reference, peers, progress_timeout })
     }
 
     pub(crate) fn reference(&self) -> &Reference {
@@ -101,37 +107,47 @@ impl Session {
 
     /// The manifest or index that the reference names; checked against the reference's digest if it has one.
     pub(crate) async fn manifest(&self) -> Result<Fetched, Error> {
-        let digest = self.reference.digest();
-        let key = self.reference.manifest_key();
-        let usable =
-            |peer: &Peer| if digest.is_some() { peer.endpoint.pulls } else { peer.endpoint.resolves };
-        self.document(&format!("manifests/{key}"), digest, None, usable).await
+        let path = format!("manifests/{}", self.reference.manifest_key());
+        self.document(&path, self.reference.digest(), None, self.purpose()).await
     }
 
-    /// The digest that the reference's tag has now, without the manifest itself; `None` if no host tells.
+    /// The digest that the reference has now, without the manifest itself; `None` if no host tells it soon.
     pub(crate) async fn head(&self) -> Option<Digest> {
         let path = format!("manifests/{}", self.reference.manifest_key());
-        for peer in self.peers.iter().filter(|peer| peer.endpoint.resolves) {
+        for index in self.route(self.purpose()) {
             let ask = Ask { method: Method::Head, path: &path, accept: &accept_manifests(), from: 0 };
-            if let Ok(response) = peer.once(&ask).await {
-                let digest = response.headers().get("docker-content-digest")?;
-                return digest.to_str().ok()?.parse().ok();
+            match tokio::time::timeout(HEAD_TIMEOUT, self.peers[index].once(&ask)).await {
+                Ok(Ok(response)) => {
+                    let digest = response.headers().get("docker-content-digest")?;
+                    return digest.to_str().ok()?.parse().ok();
+                }
+                // Not every registry knows HEAD.
+                Ok(Err(_)) => {}
+                Err(_) => self.peers[index].note(Outcome::Failed),
             }
         }
         None
     }
 
+    /// What asking for the reference itself is.
+    fn purpose(&self) -> Purpose {
+        match self.reference.digest() {
+            Some(_) => Purpose::Content,
+            None => Purpose::Resolve,
+        }
+    }
+
     /// The manifest that an index points to.
     pub(crate) async fn manifest_at(&self, descriptor: &Descriptor) -> Result<Fetched, Error> {
         let path = format!("manifests/{}", descriptor.digest);
-        self.document(&path, Some(&descriptor.digest), size_of(descriptor), |peer| peer.endpoint.pulls).await
+        self.document(&path, Some(&descriptor.digest), size_of(descriptor), Purpose::Content).await
     }
 
     /// A small blob, the image configuration.
     pub(crate) async fn small_blob(&self, descriptor: &Descriptor) -> Result<Bytes, Error> {
         let path = format!("blobs/{}", descriptor.digest);
-        let usable = |peer: &Peer| peer.endpoint.pulls;
-        let fetched = self.document(&path, Some(&descriptor.digest), size_of(descriptor), usable).await?;
+        let size = size_of(descriptor);
+        let fetched = self.document(&path, Some(&descriptor.digest), size, Purpose::Content).await?;
         Ok(fetched.bytes)
     }
 
@@ -140,20 +156,23 @@ impl Session {
         path: &str,
         digest: Option<&Digest>,
         size: Option<u64>,
-        usable: impl Fn(&Peer) -> bool,
+        purpose: Purpose,
     ) -> Result<Fetched, Error> {
         let accept = if path.starts_with("manifests/") { accept_manifests() } else { "*/*".to_owned() };
-        let order: Vec<usize> = self.order().filter(|index| usable(&self.peers[*index])).collect();
+        let order = self.route(purpose);
         let mut tried = Vec::new();
         for (place, index) in order.iter().enumerate() {
             let is_last = place + 1 == order.len();
             let ask = Ask { method: Method::Get, path, accept: &accept, from: 0 };
             match self.document_from(&self.peers[*index], &ask, digest, size, is_last).await {
                 Ok(fetched) => {
-                    self.preferred.store(*index, Ordering::Relaxed);
+                    self.peers[*index].note(Outcome::Answered);
                     return Ok(fetched);
                 }
-                Err(failure) => tried.push(failure),
+                Err(failure) => {
+                    self.peers[*index].note(Outcome::Failed);
+                    tried.push(failure);
+                }
             }
         }
         Err(self.error(tried))
@@ -208,10 +227,18 @@ impl Session {
         Ok(Fetched { bytes, content_type, digest: actual })
     }
 
-    /// All peers, the one that answered last first.
-    fn order(&self) -> impl Iterator<Item = usize> {
-        let preferred = self.preferred.load(Ordering::Relaxed);
-        std::iter::once(preferred).chain((0..self.peers.len()).filter(move |index| *index != preferred))
+    /// The peers to ask, in the order of the configuration, but last those that failed in this session.
+    fn route(&self, purpose: Purpose) -> Vec<usize> {
+        let may = |index: &usize| {
+            let endpoint = &self.peers[*index].endpoint;
+            match purpose {
+                Purpose::Resolve => endpoint.resolves,
+                Purpose::Content => endpoint.pulls,
+            }
+        };
+        let mut order: Vec<usize> = (0..self.peers.len()).filter(may).collect();
+        order.sort_by_key(|index| self.peers[*index].has_failed());
+        order
     }
 
     /// The error after every host failed; the last one, usually the origin, decides its kind.

@@ -8,10 +8,10 @@ use http::StatusCode;
 use http::header::CONTENT_RANGE;
 use reqwest::Response;
 
-use super::Session;
 use super::failure::{Failure, Kind};
-use super::peer::{Ask, Method};
+use super::peer::{Ask, Method, Outcome};
 use super::retry::Tries;
+use super::{Purpose, Session};
 use crate::Error;
 use crate::manifest::Descriptor;
 
@@ -42,7 +42,7 @@ pub(crate) struct Blob {
 impl Session {
     /// Begins to receive a blob; `avoid` counts the peers, best first, that gave wrong content before.
     pub(crate) fn blob(self: &Arc<Self>, descriptor: &Descriptor, avoid: usize) -> Blob {
-        let mut order: Vec<usize> = self.order().filter(|index| self.peers[*index].endpoint.pulls).collect();
+        let mut order = self.route(Purpose::Content);
         if !order.is_empty() {
             let turn = avoid % order.len();
             order.rotate_left(turn);
@@ -155,6 +155,9 @@ impl Blob {
         let failure = Failure { transient: failure.transient && !is_hopeless, ..failure };
         let Err(failure) = self.tries.next(failure).await else { return Ok(()) };
         self.tried.push(failure);
+        if let Some(index) = self.order.first() {
+            self.session.peers[*index].note(Outcome::Failed);
+        }
         if self.order.len() > 1 && !is_hopeless {
             self.order.remove(0);
             self.tries = self.fresh_tries();

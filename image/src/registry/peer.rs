@@ -35,7 +35,15 @@ pub(super) struct Peer {
     auth_file: PathBuf,
     /// Has answered in plain HTTP, and does not speak TLS.
     is_plain: AtomicBool,
+    has_failed: AtomicBool,
     timeout: Duration,
+}
+
+/// How it went with a peer, when all tries were made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    Answered,
+    Failed,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,8 +103,18 @@ impl Peer {
             strangers: Mutex::default(),
             auth_file: settings.auth_file.clone(),
             is_plain,
+            has_failed: AtomicBool::new(false),
             timeout: settings.progress_timeout,
         }
+    }
+
+    pub(super) fn note(&self, outcome: Outcome) {
+        self.has_failed.store(outcome == Outcome::Failed, Ordering::Relaxed);
+    }
+
+    /// At its last request.
+    pub(super) fn has_failed(&self) -> bool {
+        self.has_failed.load(Ordering::Relaxed)
     }
 
     /// `GET https://host/v2/…`, for messages.

@@ -43,7 +43,7 @@ async fn hosts_toml_sends_to_mirrors_in_order_with_the_namespace() {
 async fn a_mirror_without_resolve_serves_content_but_not_tags() {
     let mirror = Server::start(|_| Answer::ok(BLOB)).await;
     let origin = Server::start(|seen| match seen.path.contains("/blobs/") {
-        true => Answer::status(500, "the mirror should have been asked"),
+        true => Answer::ok(BLOB),
         false => Answer::ok(MANIFEST),
     })
     .await;
@@ -56,8 +56,54 @@ async fn a_mirror_without_resolve_serves_content_but_not_tags() {
     let session = open(dir.path(), "registry.example/app:v1", None).await;
     session.manifest().await.unwrap();
     assert!(mirror.seen().is_empty());
-    // The origin answered last; once it fails, the mirror is next.
-    assert_eq!(read(&session, BLOB).await.unwrap(), BLOB);
+    for _ in 0..3 {
+        assert_eq!(read(&session, BLOB).await.unwrap(), BLOB);
+    }
+    assert_eq!(
+        (mirror.seen().len(), origin.seen().len()),
+        (3, 1),
+        "content comes from the mirror, tags do not"
+    );
+}
+
+#[tokio::test]
+async fn a_mirror_that_fails_is_asked_last_for_the_rest_of_the_pull() {
+    let mirror = Server::start(|_| Answer::status(404, "")).await;
+    let origin = Server::start(|_| Answer::ok(BLOB)).await;
+    let dir = tempfile::tempdir().unwrap();
+    let toml = format!(
+        "server = \"http://{}\"\n[host.\"http://{}\"]\ncapabilities = [\"pull\"]\n",
+        origin.address, mirror.address
+    );
+    write(dir.path(), "certs.d/registry.example/hosts.toml", &toml);
+    let session = open(dir.path(), "registry.example/app:v1", None).await;
+    for _ in 0..3 {
+        assert_eq!(read(&session, BLOB).await.unwrap(), BLOB);
+    }
+    assert_eq!((mirror.seen().len(), origin.seen().len()), (1, 3));
+}
+
+/// In a cluster without a way out the origin does not even refuse.
+#[tokio::test]
+async fn a_pinned_image_is_checked_at_the_mirror_that_has_it() {
+    let digest = crate::Digest::of(MANIFEST.as_bytes());
+    let told = digest.to_string();
+    let mirror = Server::start(move |_| Answer::ok("").header("docker-content-digest", told.clone())).await;
+    let origin = Server::start(|_| Answer::status(503, "no way out")).await;
+    let dir = tempfile::tempdir().unwrap();
+    let conf = format!(
+        "[[registry]]\nprefix = \"r.example\"\nlocation = \"{}\"\ninsecure = true\nmirror-by-digest-only = true\n\
+         [[registry.mirror]]\nlocation = \"{}\"\ninsecure = true\n",
+        origin.address, mirror.address
+    );
+    write(dir.path(), "registries.conf", &conf);
+    let pinned = open(dir.path(), &format!("r.example/app@{digest}"), None).await;
+    assert_eq!(pinned.head().await, Some(digest));
+    assert_eq!((mirror.seen().len(), origin.seen().len()), (1, 0));
+    let tagged = open(dir.path(), "r.example/app:v1", None).await;
+    let _ = tagged.head().await;
+    assert_eq!(mirror.seen().len(), 1, "it is not asked about tags");
+    assert!(!origin.seen().is_empty());
 }
 
 #[tokio::test]
