@@ -9,6 +9,7 @@
 //! ```
 
 mod activity;
+mod budget;
 mod connection;
 mod desk;
 #[cfg(any(test, fuzzing))]

@@ -12,6 +12,7 @@ use bytes::{Bytes, BytesMut};
 use super::frame::{self, Frame, Reset, Violation};
 use super::headers::{Deflater, Headers, Inflater};
 use crate::streaming::activity::Activity;
+use crate::streaming::budget::Budget;
 
 /// Streams at once, those included that are still being sent.
 const MAX_STREAMS: usize = 4096;
@@ -32,6 +33,8 @@ const MAX_WINDOW: i64 = i32::MAX as i64;
 const WINDOW_STEP: u32 = INITIAL_WINDOW / 2;
 /// For short writes, so that many of them do not cost many times their length.
 const FRAME_OVERHEAD: usize = 64;
+/// Who reads the connection, where it waits with streams: they begin at 1.
+const DRIVER: u32 = 0;
 
 pub(super) use ours::{Read, Write};
 
@@ -45,14 +48,16 @@ pub(super) struct Core {
     inflater: Inflater,
     deflater: Deflater,
     control: BytesMut,
+    /// Of `control`.
+    control_bytes: Budget,
     /// Streams with something to send, in the order of their turns.
     turns: VecDeque<u32>,
     /// The task that reads and writes the connection.
     driver: Option<Waker>,
-    in_bytes: usize,
-    out_bytes: usize,
+    in_bytes: Budget,
+    out_bytes: Budget,
     /// Streams whose buffer is full.
-    full: usize,
+    full: Budget,
     last_id: u32,
     /// The peer does flow control. Go's spdystream does not: it never tells what it has consumed.
     windows: bool,
@@ -80,7 +85,7 @@ struct Entry {
     received_fin: bool,
     /// Whole frames.
     outbox: VecDeque<Bytes>,
-    out_bytes: usize,
+    out_bytes: Budget,
     in_turn: bool,
     /// Our side has ended: what is sent yet is in `outbox`.
     sent_fin: bool,
@@ -90,6 +95,7 @@ struct Entry {
     window: i64,
     consumed: u32,
     reader: Option<Waker>,
+    /// Waits for a window. For room in an outbox it waits in that one's budget.
     writer: Option<Waker>,
 }
 
@@ -99,7 +105,7 @@ impl Entry {
             inbox: BytesMut::new(),
             received_fin,
             outbox: VecDeque::new(),
-            out_bytes: 0,
+            out_bytes: Budget::new(MAX_STREAM_OUT),
             in_turn: false,
             sent_fin,
             reset: false,
@@ -118,6 +124,7 @@ impl Entry {
     fn wake(&mut self) {
         wake(&mut self.reader);
         wake(&mut self.writer);
+        self.out_bytes.dismiss_all();
     }
 }
 
@@ -136,11 +143,12 @@ impl Core {
             inflater: Inflater::new(),
             deflater: Deflater::new(),
             control: BytesMut::new(),
+            control_bytes: Budget::new(MAX_CONTROL_OUT),
             turns: VecDeque::new(),
             driver: None,
-            in_bytes: 0,
-            out_bytes: 0,
-            full: 0,
+            in_bytes: Budget::new(MAX_SESSION_IN),
+            out_bytes: Budget::new(MAX_SESSION_OUT),
+            full: Budget::new(1),
             last_id: 0,
             windows: false,
             initial_window: INITIAL_WINDOW,
@@ -153,9 +161,10 @@ impl Core {
 
     // ---- The peer's side ----
 
-    /// Whether the next frame may be read: what came before has found its place.
-    pub(super) fn has_room(&self) -> bool {
-        self.full == 0 && self.in_bytes < MAX_SESSION_IN && self.control.len() < MAX_CONTROL_OUT
+    /// Whether the next frame may be read: what came before has found its place. If not, `waker` is woken once it has.
+    pub(super) fn has_room(&mut self, waker: &Waker) -> bool {
+        let bounds = [&mut self.full, &mut self.in_bytes, &mut self.control_bytes];
+        bounds.into_iter().all(|bound| bound.is_left_for(DRIVER, waker))
     }
 
     pub(super) fn receive(&mut self, frame: Frame<'_>) -> Result<(), Violation> {
@@ -215,8 +224,8 @@ impl Core {
         entry.inbox.extend_from_slice(bytes);
         entry.received_fin = fin;
         wake(&mut entry.reader);
-        self.full += usize::from(entry.is_full() && !was_full);
-        self.in_bytes += bytes.len();
+        self.full.take(usize::from(entry.is_full() && !was_full));
+        self.in_bytes.take(bytes.len());
         self.activity.touch();
     }
 
@@ -224,6 +233,7 @@ impl Core {
         let Some(entry) = self.streams.get_mut(&id) else { return };
         entry.reset = true;
         entry.wake();
+        self.out_bytes.dismiss(id);
         self.empty_inbox(id);
         self.empty_outbox(id);
         self.forget_if_done(id);

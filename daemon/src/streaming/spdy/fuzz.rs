@@ -1,5 +1,7 @@
 //! A peer that may send anything.
 
+use std::task::Waker;
+
 use super::core::Core;
 use super::frame::{Parser, data};
 use super::headers::Deflater;
@@ -15,7 +17,7 @@ pub(in crate::streaming) fn noise(data: &[u8]) {
     let Some((size, bytes)) = data.split_first() else { return };
     let (mut parser, mut core) = (Parser::new(), Core::new());
     for mut piece in bytes.chunks(usize::from(*size).max(1)) {
-        while core.has_room() {
+        while core.has_room(Waker::noop()) {
             match parser.next(&mut piece) {
                 Ok(Some(frame)) => {
                     if core.receive(frame).is_err() {

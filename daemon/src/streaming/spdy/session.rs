@@ -197,12 +197,9 @@ async fn room<T>(shared: &Shared, work: impl FnOnce(&mut Core) -> T) -> T {
     let mut work = Some(work);
     poll_fn(|context| {
         let mut core = shared.lock();
-        match work.take_if(|_| core.has_room()) {
+        match work.take_if(|_| core.has_room(context.waker())) {
             Some(work) => Poll::Ready(work(&mut core)),
-            None => {
-                core.watch(context.waker());
-                Poll::Pending
-            }
+            None => Poll::Pending,
         }
     })
     .await

@@ -4,9 +4,7 @@ use std::task::Waker;
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use super::{
-    Core, Entry, FRAME_OVERHEAD, Life, MAX_DATA, MAX_SESSION_OUT, MAX_STREAM_OUT, WINDOW_STEP, wake,
-};
+use super::{Core, Entry, FRAME_OVERHEAD, Life, MAX_DATA, WINDOW_STEP, wake};
 use crate::streaming::spdy::frame::{self, GoAway, Reset};
 use crate::streaming::spdy::headers::Headers;
 
@@ -40,7 +38,7 @@ impl Core {
     pub(in crate::streaming::spdy) fn refuse(&mut self, id: u32) {
         self.say(&frame::rst_stream(id, Reset::RefusedStream));
         self.empty_inbox(id);
-        self.streams.remove(&id);
+        self.forget(id);
     }
 
     pub(in crate::streaming::spdy) fn read(
@@ -71,11 +69,8 @@ impl Core {
             // What it once grew to is given back.
             entry.inbox = BytesMut::new();
         }
-        self.full -= usize::from(was_full && !entry.is_full());
-        self.in_bytes -= length;
-        if was_full {
-            wake(&mut self.driver);
-        }
+        self.full.give_back(usize::from(was_full && !entry.is_full()));
+        self.in_bytes.give_back(length);
         entry.consumed = entry.consumed.saturating_add(length as u32);
         if entry.consumed >= WINDOW_STEP && !entry.received_fin {
             let update = frame::window_update(id, std::mem::take(&mut entry.consumed));
@@ -94,8 +89,11 @@ impl Core {
         }
         let window = if windows { entry.window.min(self.session_window) } else { i64::MAX };
         let length = data.len().min(MAX_DATA).min(usize::try_from(window).unwrap_or(0));
-        if entry.out_bytes >= MAX_STREAM_OUT || self.out_bytes >= MAX_SESSION_OUT || length == 0 {
+        if length == 0 {
             entry.writer = Some(waker.clone());
+            return Write::Full;
+        }
+        if !entry.out_bytes.is_left_for(id, waker) || !self.out_bytes.is_left_for(id, waker) {
             return Write::Full;
         }
         entry.window -= length as i64;
@@ -133,23 +131,29 @@ impl Core {
 
     pub(super) fn forget_if_done(&mut self, id: u32) {
         if self.streams.get(&id).is_some_and(|entry| entry.dropped && entry.outbox.is_empty()) {
-            self.streams.remove(&id);
+            self.forget(id);
         }
+    }
+
+    fn forget(&mut self, id: u32) {
+        self.streams.remove(&id);
+        self.out_bytes.dismiss(id);
     }
 
     pub(super) fn empty_inbox(&mut self, id: u32) {
         let Some(entry) = self.streams.get_mut(&id) else { return };
-        self.full -= usize::from(entry.is_full());
+        self.full.give_back(usize::from(entry.is_full()));
         let inbox = std::mem::take(&mut entry.inbox);
-        self.in_bytes -= inbox.len();
+        self.in_bytes.give_back(inbox.len());
         self.session_consumed(inbox.len());
-        self.wake_driver();
     }
 
     pub(super) fn empty_outbox(&mut self, id: u32) {
         let Some(entry) = self.streams.get_mut(&id) else { return };
         entry.outbox.clear();
-        self.out_bytes -= std::mem::take(&mut entry.out_bytes);
+        let length = entry.out_bytes.used();
+        entry.out_bytes.give_back(length);
+        self.out_bytes.give_back(length);
     }
 
     pub(super) fn session_consumed(&mut self, length: usize) {
@@ -164,13 +168,14 @@ impl Core {
 
     pub(super) fn say(&mut self, frame: &[u8]) {
         self.control.extend_from_slice(frame);
+        self.control_bytes.take(frame.len());
         self.wake_driver();
     }
 
     fn queue(&mut self, id: u32, frame: Bytes) {
         let Some(entry) = self.streams.get_mut(&id) else { return };
-        entry.out_bytes += frame.len() + FRAME_OVERHEAD;
-        self.out_bytes += frame.len() + FRAME_OVERHEAD;
+        entry.out_bytes.take(frame.len() + FRAME_OVERHEAD);
+        self.out_bytes.take(frame.len() + FRAME_OVERHEAD);
         entry.outbox.push_back(frame);
         if !std::mem::replace(&mut entry.in_turn, true) {
             self.turns.push_back(id);
@@ -182,7 +187,7 @@ impl Core {
     pub(in crate::streaming::spdy) fn outgoing(&mut self) -> Vec<Bytes> {
         let mut frames = Vec::new();
         if !self.control.is_empty() {
-            frames.push(self.control.split().freeze());
+            frames.push(self.take_control());
         }
         let mut length = 0;
         while length < MAX_DATA {
@@ -190,10 +195,8 @@ impl Core {
             let Some(entry) = self.streams.get_mut(&id) else { continue };
             entry.in_turn = false;
             let Some(frame) = entry.outbox.pop_front() else { continue };
-            let was_full = self.out_bytes >= MAX_SESSION_OUT;
-            entry.out_bytes -= frame.len() + FRAME_OVERHEAD;
-            self.out_bytes -= frame.len() + FRAME_OVERHEAD;
-            wake(&mut entry.writer);
+            entry.out_bytes.give_back(frame.len() + FRAME_OVERHEAD);
+            self.out_bytes.give_back(frame.len() + FRAME_OVERHEAD);
             if !entry.outbox.is_empty() {
                 entry.in_turn = true;
                 self.turns.push_back(id);
@@ -201,10 +204,13 @@ impl Core {
             length += frame.len();
             frames.push(frame);
             self.forget_if_done(id);
-            if was_full {
-                self.wake_writers();
-            }
         }
+        frames
+    }
+
+    fn take_control(&mut self) -> Bytes {
+        let frames = self.control.split().freeze();
+        self.control_bytes.give_back(frames.len());
         frames
     }
 
@@ -222,12 +228,13 @@ impl Core {
             self.say(&frame::go_away(self.last_id, reason));
         }
         self.streams.values_mut().for_each(Entry::wake);
+        self.out_bytes.dismiss_all();
         wake(&mut self.incoming_waker);
     }
 
     /// Of control frames alone: what streams had to send goes no further.
     pub(in crate::streaming::spdy) fn last_words(&mut self) -> Bytes {
-        self.control.split().freeze()
+        self.take_control()
     }
 
     pub(in crate::streaming::spdy) fn close(&mut self) {
@@ -251,6 +258,6 @@ impl Core {
     #[cfg(any(test, fuzzing))]
     pub(in crate::streaming::spdy) fn held_bytes(&self) -> usize {
         let inboxes: usize = self.streams.values().map(|entry| entry.inbox.capacity()).sum();
-        inboxes + self.out_bytes + self.control.capacity()
+        inboxes + self.out_bytes.used() + self.control.capacity()
     }
 }
