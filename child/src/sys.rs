@@ -136,16 +136,18 @@ unsafe fn prepare(start: &Start<'_>) -> Result<(), libc::c_int> {
     Ok(())
 }
 
-/// What a handler would do is ours, and what the daemon ignores (SIGPIPE) the program shall hear.
+/// What a handler would do is ours, and what the daemon ignores (SIGPIPE) the program shall hear; so it shall the two that the
+/// C library keeps for itself, and does not let be set: they may have been ignored where the daemon was started.
 ///
 /// # Safety
 /// To be called in the child only.
 unsafe fn default_handler(signal: libc::c_int) {
-    // SAFETY: zeros are the default action without flags; signals that have none, or that the C library keeps for itself, are
-    // refused.
+    /// The kernel's `struct sigaction`: a handler, flags, a restorer, and a mask; zeros are the default action.
+    static DEFAULT: [u64; 4] = [0; 4];
+    // SAFETY: the kernel reads it, and refuses signals that have no action.
     unsafe {
-        let default: libc::sigaction = std::mem::zeroed();
-        libc::sigaction(signal, &raw const default, ptr::null_mut());
+        let none = ptr::null_mut::<u64>();
+        libc::syscall(libc::SYS_rt_sigaction, signal, &raw const DEFAULT, none, SIGSET_BYTES);
     }
 }
 

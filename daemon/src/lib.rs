@@ -20,6 +20,7 @@ pub mod config_command;
 pub mod config_flags;
 mod error;
 mod follow;
+mod http1;
 mod image_service;
 mod logging;
 mod metrics;

@@ -13,7 +13,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-pub(crate) use endpoint::serve;
+pub(crate) use endpoint::start;
 
 use crate::streaming::request::Kind;
 

@@ -67,9 +67,7 @@ pub async fn serve(loaded: Loaded) -> Result<(), Error> {
     let streaming = streaming::Server::bind(&config.streaming).await?;
     let app = App::open(loaded, streaming.desk()).await?;
     let streaming = streaming.start(app.metrics.clone(), streaming::speak(&app));
-    if let Some(listener) = metrics_listener {
-        tokio::spawn(crate::metrics::serve(listener, app.metrics.clone()));
-    }
+    let metrics = metrics_listener.map(|listener| crate::metrics::start(listener, app.metrics.clone()));
     tracing::info!(
         version = crate::VERSION,
         socket = %app.config.grpc.socket.display(),
@@ -94,6 +92,9 @@ pub async fn serve(loaded: Loaded) -> Result<(), Error> {
     // Sessions that are cut off by us are not clients that leave: a container's input goes on.
     app.pods.begin_shutdown();
     streaming.end().await;
+    if let Some(metrics) = metrics {
+        metrics.end().await;
+    }
     app.close(GRACE).await;
     Ok(())
 }

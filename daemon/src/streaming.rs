@@ -10,6 +10,7 @@
 
 mod activity;
 mod budget;
+mod buffer;
 mod connection;
 mod desk;
 #[cfg(any(test, fuzzing))]
@@ -18,9 +19,11 @@ mod negotiate;
 mod port_forward;
 mod remote_command;
 pub(crate) mod request;
+mod room;
 mod server;
 mod session;
 mod spdy;
+mod strangers;
 mod tickets;
 mod tls;
 mod websocket;
@@ -40,7 +43,8 @@ pub use tls::TlsError;
 /// What the server runs for each connection that has opened a URL.
 pub(crate) fn speak(app: &App) -> Speak {
     let (pods, idle) = (app.pods.clone(), app.config.streaming.idle_timeout);
-    Arc::new(move |stream, negotiated, ticket| {
-        Box::pin(session::serve(stream, negotiated, ticket, pods.clone(), SessionLimits { idle }))
+    Arc::new(move |stream, negotiated, ticket, place| {
+        let limits = SessionLimits { idle, place: Arc::new(place) };
+        Box::pin(session::serve(stream, negotiated, ticket, pods.clone(), limits))
     })
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 
 /// Of one process, or of several together.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,9 +29,7 @@ pub(crate) struct Counts {
 impl Counts {
     /// `metrics` is the address of the daemon's, if they are to be looked at.
     pub(crate) async fn take(socket: &Path, prefix: &Path, metrics: Option<&str>) -> Result<Counts> {
-        let stream = UnixStream::connect(socket)?;
-        let daemon = rustix::net::sockopt::socket_peercred(&stream)?.pid.as_raw_nonzero().get();
-        drop(stream);
+        let daemon = daemon(socket)?;
         let mut monitors = Held::default();
         let processes = linkspan_tests::leftovers::processes(prefix, &[]);
         for process in &processes {
@@ -50,15 +48,26 @@ impl Counts {
 
     /// Descriptors, threads and processes as before, memory within a tenth.
     pub(crate) fn compare(&self, before: &Counts) -> Result<()> {
-        let more_than = |name: &str, now: &Held, then: &Held| {
+        self.compare_without_memory(before)?;
+        for (name, now, then) in self.beside(before) {
+            ensure!(now.pss_kib * 10 <= then.pss_kib * 11, "{name}: {} KiB", now.pss_kib);
+        }
+        Ok(())
+    }
+
+    /// Descriptors, threads, processes and sessions as before.
+    pub(crate) fn compare_without_memory(&self, before: &Counts) -> Result<()> {
+        ensure!(self.open_sessions <= before.open_sessions, "{} sessions are open", self.open_sessions);
+        ensure!(self.processes <= before.processes, "{} processes", self.processes);
+        for (name, now, then) in self.beside(before) {
             ensure!(now.descriptors <= then.descriptors, "{name}: {} descriptors", now.descriptors);
             ensure!(now.threads <= then.threads, "{name}: {} threads", now.threads);
-            ensure!(now.pss_kib * 10 <= then.pss_kib * 11, "{name}: {} KiB", now.pss_kib);
-            Ok(())
-        };
-        ensure!(self.processes <= before.processes, "{} processes", self.processes);
-        more_than("daemon", &self.daemon, &before.daemon)?;
-        more_than("monitors", &self.monitors, &before.monitors)
+        }
+        Ok(())
+    }
+
+    fn beside<'c>(&'c self, before: &'c Counts) -> [(&'static str, &'c Held, &'c Held); 2] {
+        [("daemon", &self.daemon, &before.daemon), ("monitors", &self.monitors, &before.monitors)]
     }
 }
 
@@ -74,6 +83,23 @@ async fn open_sessions(metrics: &str) -> Result<usize> {
     let text = String::from_utf8(linkspan_tests::http::download(metrics, "/metrics").await?)?;
     let lines = text.lines().filter(|line| line.contains("streaming_sessions{"));
     lines.map(|line| Ok(line.rsplit(' ').next().unwrap_or_default().parse::<usize>()?)).sum()
+}
+
+/// The daemon that listens on the socket.
+pub(crate) fn daemon(socket: &Path) -> Result<i32> {
+    let stream = UnixStream::connect(socket)?;
+    Ok(rustix::net::sockopt::socket_peercred(&stream)?.pid.as_raw_nonzero().get())
+}
+
+/// What a process has in memory.
+pub(crate) fn rss_kib(pid: i32) -> Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
+    Ok(line.trim().trim_end_matches(" kB").parse()?)
+}
+
+pub(crate) fn descriptors(pid: i32) -> usize {
+    held(pid).descriptors
 }
 
 fn held(pid: i32) -> Held {

@@ -1,13 +1,20 @@
 //! Many sessions, some cut in the middle, and what they leave of descriptors, threads, processes and memory.
 //!
-//! `linkspan-stress --socket SOCKET --prefix FOLDER [--metrics ADDRESS] [--exec 1000] [--attach 200] [--forward 1000] [--parallel 20] [--downloads 200]`
+//! `linkspan-stress --socket SOCKET --prefix FOLDER [--metrics ADDRESS] [--exec 1000] [--attach 200] [--forward 1000] [--parallel 20] [--downloads 200]
+//! [--hostile-s 300] [--hostile-sessions 1000] [--judge-time true] [--pods 300] [--sessions 500]`
 //!
 //! Most sessions are WebSockets of our own client; some of each kind are crictl's, by SPDY and by WebSocket. Before the
 //! first count, a tenth of all runs as a rehearsal, so that what is built once is not taken for a leak.
+//!
+//! Then, unless it is 0: sessions of somebody who means ill, for so many seconds (`hostile.rs`), and many pods and
+//! sessions that are open at the same time (`many.rs`).
 // A session is one future, however long.
 #![allow(clippy::large_futures)]
 
 mod counts;
+mod hostile;
+mod many;
+mod neighbour;
 mod pods;
 mod sessions;
 
@@ -18,6 +25,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use linkspan_tests::streaming::Forwarding;
 use linkspan_tests::{client, http, wait};
+use rustix::process::{Resource, Rlimit};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
@@ -37,6 +45,13 @@ struct Plan {
     forward: usize,
     parallel: usize,
     downloads: usize,
+    hostile_s: u64,
+    hostile_sessions: usize,
+    /// Whether the machine has nothing else to do, so that times mean something.
+    judge_time: bool,
+    /// At the same time.
+    pods: usize,
+    sessions: usize,
 }
 
 fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Plan> {
@@ -49,6 +64,11 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Plan> {
         forward: 1000,
         parallel: 20,
         downloads: 200,
+        hostile_s: 300,
+        hostile_sessions: 1000,
+        judge_time: false,
+        pods: 300,
+        sessions: 500,
     };
     while let Some(flag) = arguments.next() {
         let value = arguments.next().with_context(|| format!("{flag} needs a value"))?;
@@ -61,6 +81,11 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Plan> {
             "--forward" => plan.forward = value.parse()?,
             "--parallel" => plan.parallel = value.parse()?,
             "--downloads" => plan.downloads = value.parse()?,
+            "--hostile-s" => plan.hostile_s = value.parse()?,
+            "--hostile-sessions" => plan.hostile_sessions = value.parse()?,
+            "--judge-time" => plan.judge_time = value.parse()?,
+            "--pods" => plan.pods = value.parse()?,
+            "--sessions" => plan.sessions = value.parse()?,
             _ => bail!("unknown flag {flag}"),
         }
     }
@@ -72,11 +97,30 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Plan> {
 #[tokio::main]
 async fn main() -> Result<()> {
     let plan = parse(std::env::args().skip(1))?;
+    // The daemon may have been given few; this side of the sessions needs as many.
+    let open_files = rustix::process::getrlimit(Resource::Nofile);
+    rustix::process::setrlimit(
+        Resource::Nofile,
+        Rlimit { current: open_files.maximum, maximum: open_files.maximum },
+    )?;
     let (runtime, images) = client::connect(&plan.socket).await?;
     let pods = Pods::start(&plan.socket, runtime, images).await?;
-    let outcome = stress(&plan, &pods).await;
+    let outcome = all(&plan, &pods).await;
     let removed = pods.remove().await;
     outcome.and(removed)
+}
+
+async fn all(plan: &Plan, pods: &Pods) -> Result<()> {
+    if plan.exec + plan.attach + plan.forward + plan.downloads > 0 {
+        stress(plan, pods).await?;
+    }
+    if plan.hostile_s > 0 {
+        hostile::run(plan, pods).await?;
+    }
+    if plan.pods > 0 {
+        many::run(plan, pods).await?;
+    }
+    Ok(())
 }
 
 async fn stress(plan: &Plan, pods: &Pods) -> Result<()> {

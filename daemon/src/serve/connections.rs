@@ -17,6 +17,13 @@ use tower::Service;
 
 use crate::accept;
 
+/// Of a call's head; kubelet and crictl send some hundred bytes.
+const MOST_HEAD_BYTES: u32 = 16 << 10;
+/// Calls that were given up before we had looked at them. HTTP/2 ends a connection with more of them, and all its other calls,
+/// at 20 by default: against strangers, and whoever can open this socket is root. After the machine, or we, stood still,
+/// all probes of that time are given up at once.
+const MOST_RESET_CALLS: usize = 1000;
+
 /// Serves until `ended`, and then until the calls under way have ended: the caller says how long that may take.
 pub(super) async fn serve<S>(listener: UnixListener, service: S, ended: impl Future<Output = ()>)
 where
@@ -26,7 +33,10 @@ where
     let service = TowerToHyperService::new(service);
     let mut http = http2::Builder::new(TokioExecutor::new());
     // The kubelet has all its calls on one connection, and long ones among them: a limit would make short ones wait.
-    http.timer(TokioTimer::new()).max_concurrent_streams(None);
+    http.timer(TokioTimer::new())
+        .max_concurrent_streams(None)
+        .max_header_list_size(MOST_HEAD_BYTES)
+        .max_pending_accept_reset_streams(MOST_RESET_CALLS);
     let connections = GracefulShutdown::new();
     let mut ended = std::pin::pin!(ended);
     loop {

@@ -4,50 +4,44 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderName, RETRY_AFTER, UPGRADE};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::upgrade::{OnUpgrade, Upgraded};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use rustls::ServerConfig;
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
 use tracing::{Instrument as _, Span, field};
 
 use super::desk::Desk;
 use super::negotiate::{Negotiated, Refused, STREAM_PROTOCOL, negotiate};
 use super::request::{Kind, Ticket};
+use super::room::{Place, Room};
+use super::strangers::Stranger;
 use super::tickets;
+use super::tls::Tls;
 use crate::metrics::{Metrics, SessionCount};
-use crate::sys;
-
-/// A client that has not said within this time what it wants is none.
-const INTRODUCTION: Duration = Duration::from_secs(10);
-/// Of a request's head. kubectl's and the kubelet's are a few hundred bytes.
-const MOST_HEAD_BYTES: usize = 64 * 1024;
+use crate::{http1, sys};
 
 /// A connection once it is upgraded.
 pub(crate) type Stream = TokioIo<Upgraded>;
 
 /// Speaks what was negotiated, until its end. All of the session is in the future: dropping it ends the session.
 pub(crate) type Speak =
-    Arc<dyn Fn(Stream, Negotiated, Ticket) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
+    Arc<dyn Fn(Stream, Negotiated, Ticket, Place) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
 
 /// What all connections share.
 pub(super) struct Connections {
     pub(super) desk: Desk,
     pub(super) speak: Speak,
     pub(super) metrics: Metrics,
-    /// A permit for each session.
-    pub(super) sessions: Arc<Semaphore>,
+    pub(super) room: Room,
 }
 
 /// A request that was granted.
@@ -55,7 +49,7 @@ struct Granted {
     upgrade: OnUpgrade,
     negotiated: Negotiated,
     ticket: Ticket,
-    room: OwnedSemaphorePermit,
+    place: Place,
 }
 
 impl Connections {
@@ -64,13 +58,16 @@ impl Connections {
         &self,
         stream: TcpStream,
         peer: SocketAddr,
-        tls: Option<Arc<ServerConfig>>,
-        stranger: OwnedSemaphorePermit,
+        tls: Option<Arc<Tls>>,
+        stranger: Stranger,
     ) {
         let granted = match tls {
             None => self.http(stream).await,
-            Some(config) => {
-                match tokio::time::timeout(INTRODUCTION, TlsAcceptor::from(config).accept(stream)).await {
+            Some(tls) => {
+                let config = tls.current().await;
+                match tokio::time::timeout(http1::INTRODUCTION, TlsAcceptor::from(config).accept(stream))
+                    .await
+                {
                     Ok(Ok(stream)) => self.http(stream).await,
                     Ok(Err(error)) => return tracing::debug!(%peer, %error, "no TLS with a streaming client"),
                     Err(_) => return tracing::debug!(%peer, "a streaming client said nothing"),
@@ -99,9 +96,8 @@ impl Connections {
             };
             std::future::ready(Ok::<_, Infallible>(answer))
         });
-        let mut http = http1::Builder::new();
-        http.timer(TokioTimer::new()).header_read_timeout(INTRODUCTION).max_buf_size(MOST_HEAD_BYTES);
-        if let Err(error) = http.serve_connection(TokioIo::new(io), service).with_upgrades().await {
+        if let Err(error) = http1::server().serve_connection(TokioIo::new(io), service).with_upgrades().await
+        {
             tracing::debug!(%error, "a streaming connection broke");
         }
         granted.into_inner().unwrap_or_else(PoisonError::into_inner)
@@ -126,22 +122,22 @@ impl Connections {
             Refused::new(StatusCode::NOT_FOUND, message)
         })?;
         let negotiated = negotiate(&head, &ticket)?;
-        let room = self.sessions.clone().try_acquire_owned().map_err(|_| {
-            let mut answer =
-                Refused::new(StatusCode::TOO_MANY_REQUESTS, "too many streaming sessions are open");
+        let place = self.room.place(&ticket).map_err(|full| {
+            tracing::warn!(rpc = ticket.kind().rpc(), id = ticket.subject().1, reason = %full, "streaming session refused");
+            let mut answer = Refused::new(StatusCode::TOO_MANY_REQUESTS, full.to_string());
             answer.headers.push((RETRY_AFTER, HeaderValue::from(tickets::LIFETIME.as_secs())));
             answer
         })?;
-        Ok(Granted { upgrade, negotiated, ticket, room })
+        Ok(Granted { upgrade, negotiated, ticket, place })
     }
 
     async fn session(&self, granted: Granted, peer: SocketAddr) {
-        let Granted { upgrade, negotiated, ticket, room: _room } = granted;
+        let Granted { upgrade, negotiated, ticket, place } = granted;
         let span = span(&ticket, &negotiated.headers, peer);
         let session = async {
             let _session = Session::start(ticket.kind(), &self.metrics);
             match upgrade.await {
-                Ok(upgraded) => (self.speak)(TokioIo::new(upgraded), negotiated, ticket).await,
+                Ok(upgraded) => (self.speak)(TokioIo::new(upgraded), negotiated, ticket, place).await,
                 Err(error) => tracing::debug!(%error, "a streaming client left while it was answered"),
             }
         };

@@ -12,10 +12,13 @@ mod relay;
 mod spdy;
 
 use std::future::Future;
+use std::sync::Arc;
 
 use linkspan_pod_sandbox::Error;
 use linkspan_pod_sandbox::model::SandboxId;
 use tokio::net::TcpStream;
+
+use super::room::{Connection, Place};
 
 pub(crate) use channels::over_channels;
 pub(crate) use spdy::over_spdy;
@@ -25,6 +28,8 @@ pub(crate) use spdy::over_spdy;
 pub(crate) struct Target<C> {
     pub(crate) sandbox: SandboxId,
     pub(crate) connect: C,
+    /// Of the session: each connection takes its part of it.
+    pub(crate) place: Arc<Place>,
 }
 
 /// Connects to a port of a pod.
@@ -32,7 +37,14 @@ pub(crate) trait Connect: Clone + Send + Sync + 'static {
     fn connect(&self, port: u16) -> impl Future<Output = Result<TcpStream, Error>> + Send;
 }
 
-impl<C> Target<C> {
+impl<C: Connect> Target<C> {
+    /// The connection, with its place among all of them; or what a client reads on its error stream.
+    async fn connect(&self, port: u16) -> Result<(TcpStream, Connection), String> {
+        let place = self.place.connection().map_err(|full| self.error(port, full))?;
+        let pod = self.connect.connect(port).await.map_err(|error| self.error(port, error))?;
+        Ok((pod, place))
+    }
+
     /// What a client reads on its error stream.
     fn error(&self, port: u16, error: impl std::fmt::Display) -> String {
         format!("error forwarding port {port} to pod {}: {error}", self.sandbox)

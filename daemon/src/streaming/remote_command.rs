@@ -22,6 +22,8 @@ use linkspan_pod_sandbox::{AttachSession, Error, ExecSession, Resizer, SessionIo
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 
+use super::budget::Pool;
+
 pub(crate) use channels::{Layout, over_channels};
 pub(crate) use run::{run_attach, run_exec};
 pub(crate) use spdy::over_spdy;
@@ -51,6 +53,8 @@ pub(crate) struct Client {
     pub(crate) end: EndSink,
     /// Cancelled when the client has left.
     pub(crate) gone: CancellationToken,
+    /// What those who copy may borrow from.
+    pub(crate) pool: Pool,
 }
 
 /// Where a client is told how it ended.

@@ -20,6 +20,24 @@ impl Ticket {
         }
     }
 
+    /// What it is about: a word for it, and its ID.
+    pub(super) fn subject(&self) -> (&'static str, &str) {
+        match self {
+            Self::Exec { container, .. } | Self::Attach { container, .. } => {
+                ("container", container.as_str())
+            }
+            Self::PortForward { sandbox, .. } => ("pod", sandbox.as_str()),
+        }
+    }
+
+    /// What its command takes of memory.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Exec { command, .. } => command.iter().map(|word| word.len() + size_of::<String>()).sum(),
+            Self::Attach { .. } | Self::PortForward { .. } => 0,
+        }
+    }
+
     pub(crate) fn container_id(&self) -> Option<&ContainerId> {
         match self {
             Self::Exec { container, .. } | Self::Attach { container, .. } => Some(container),

@@ -8,21 +8,18 @@ use std::time::Duration;
 use linkspan_config::Streaming;
 use rustix::net::sockopt;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::connection::{Connections, Speak};
 use super::desk::Desk;
+use super::room::Room;
+use super::strangers::{Stranger, Strangers};
 use super::tls::Tls;
 use crate::Error;
 use crate::accept;
 use crate::metrics::Metrics;
 
-/// Most sessions at a time; one more is refused.
-const MOST_SESSIONS: usize = 1000;
-/// Most connections that have shown no ticket yet; more wait in the kernel's queue.
-const MOST_STRANGERS: usize = 256;
 /// A client that has vanished is found out after about a minute.
 const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
@@ -35,7 +32,7 @@ pub(crate) struct Server {
     listener: TcpListener,
     tls: Option<Tls>,
     desk: Desk,
-    most_sessions: usize,
+    room: Room,
 }
 
 impl Server {
@@ -47,7 +44,7 @@ impl Server {
         let bad = |source| Error::Streaming { address, source };
         let listener = TcpListener::bind(address).await.map_err(bad)?;
         let desk = Desk::new(listener.local_addr().map_err(bad)?, tls.is_some());
-        Ok(Self { listener, tls, desk, most_sessions: MOST_SESSIONS })
+        Ok(Self { listener, tls, desk, room: Room::new() })
     }
 
     /// Where the RPCs get their URLs.
@@ -58,8 +55,7 @@ impl Server {
     /// Serves, in a task of its own.
     pub(crate) fn start(self, metrics: Metrics, speak: Speak) -> Serving {
         let told = CancellationToken::new();
-        let sessions = Arc::new(Semaphore::new(self.most_sessions));
-        let connections = Connections { desk: self.desk, speak, metrics, sessions };
+        let connections = Connections { desk: self.desk, speak, metrics, room: self.room };
         let accept = accept(self.listener, self.tls, Arc::new(connections), told.clone());
         Serving { told, task: tokio::spawn(accept) }
     }
@@ -89,7 +85,7 @@ async fn accept(
     connections: Arc<Connections>,
     told: CancellationToken,
 ) {
-    let strangers = Arc::new(Semaphore::new(MOST_STRANGERS));
+    let (tls, strangers) = (tls.map(Arc::new), Strangers::new());
     let mut tasks = JoinSet::new();
     loop {
         tokio::select! {
@@ -100,7 +96,7 @@ async fn accept(
                 }
             }
             (stream, peer, stranger) = next(&listener, &strangers) => {
-                let (connections, tls) = (connections.clone(), tls.as_ref().map(Tls::current));
+                let (connections, tls) = (connections.clone(), tls.clone());
                 tasks.spawn(async move { connections.serve(stream, peer, tls, stranger).await });
             }
         }
@@ -110,16 +106,22 @@ async fn accept(
 }
 
 /// The next connection, once there is room for it. Cancel safe.
-async fn next(
-    listener: &TcpListener,
-    strangers: &Arc<Semaphore>,
-) -> (TcpStream, SocketAddr, OwnedSemaphorePermit) {
+async fn next(listener: &TcpListener, strangers: &Strangers) -> (TcpStream, SocketAddr, Stranger) {
     loop {
-        let stranger = strangers.clone().acquire_owned().await.expect("nobody closes it");
+        let room = strangers.room().await;
         let (stream, peer) = accept::next("a streaming connection", || listener.accept()).await;
-        match prepare(&stream) {
-            Ok(()) => return (stream, peer, stranger),
-            Err(error) => tracing::debug!(%peer, %error, "a streaming client left at once"),
+        let local = match prepare(&stream).and_then(|()| stream.local_addr()) {
+            Ok(local) => local,
+            Err(error) => {
+                tracing::debug!(%peer, %error, "a streaming client left at once");
+                continue;
+            }
+        };
+        match strangers.admit(room, peer, local) {
+            Some(stranger) => return (stream, peer, stranger),
+            None => {
+                tracing::debug!(%peer, "too many streaming connections without a request: one more is closed")
+            }
         }
     }
 }

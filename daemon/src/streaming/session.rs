@@ -1,5 +1,6 @@
 //! One session, from the upgraded connection to its end. All of it is in one future: dropping that ends the session, and what it joined is told.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use linkspan_pod_sandbox::model::{ContainerId, SandboxId};
@@ -7,18 +8,22 @@ use linkspan_pod_sandbox::{Error, Pods, StreamSet};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
+use super::budget::Pool;
 use super::negotiate::{Negotiated, Transport};
 use super::port_forward::{self, Connect, Target};
-use super::remote_command::{self, Client, Layout};
+use super::remote_command::{self, Client, Layout, Version};
 use super::request::Ticket;
+use super::room::Place;
 use super::spdy;
-use super::websocket::{self, Tunnel};
+use super::websocket::{self, Channels, Tunnel};
 
-/// What ends a session that nobody ends.
-#[derive(Clone, Copy, Debug)]
+/// What bounds a session.
+#[derive(Clone, Debug)]
 pub(crate) struct SessionLimits {
     /// How long it may carry nothing.
     pub(crate) idle: Duration,
+    /// Its place among the others.
+    pub(crate) place: Arc<Place>,
 }
 
 /// Does what `ticket` says for the client behind `io`, until either side has ended.
@@ -31,7 +36,8 @@ pub(crate) async fn serve<IO>(
 ) where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let connection = Connection { io, negotiated, idle: limits.idle };
+    let SessionLimits { idle, place } = limits;
+    let connection = Connection { io, negotiated, idle, pool: place.pool().clone() };
     match ticket {
         Ticket::Exec { container, command, streams } => {
             let work = |client| exec(client, pods, container, command, streams);
@@ -42,7 +48,7 @@ pub(crate) async fn serve<IO>(
         }
         Ticket::PortForward { sandbox, ports } => {
             let connect = IntoPod { pods, sandbox: sandbox.clone() };
-            connection.port_forward(&ports, Target { sandbox, connect }).await;
+            connection.port_forward(&ports, Target { sandbox, connect, place }).await;
         }
     }
 }
@@ -76,6 +82,7 @@ struct Connection<IO> {
     io: IO,
     negotiated: Negotiated,
     idle: Duration,
+    pool: Pool,
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<IO> {
@@ -86,9 +93,10 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<IO> {
         let Negotiated { transport, version, .. } = self.negotiated;
         match transport {
             Transport::WebSocket(encoding) => {
-                let socket = websocket::accept(self.io).await;
-                let layout = Layout { encoding, version, streams };
-                remote_command::over_channels(socket, layout, self.idle, work).await;
+                let channels = Channels::new(encoding, version >= Version::V5, &self.pool);
+                let socket = websocket::accept(self.io, &self.pool).await;
+                let layout = Layout { version, streams, idle: self.idle };
+                remote_command::over_channels(socket, channels, layout, work).await;
             }
             Transport::Spdy | Transport::SpdyInWebSocket => {
                 remote_command::over_spdy(self.spdy().await, version, streams, work).await;
@@ -99,8 +107,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<IO> {
     async fn port_forward(self, ports: &[u16], target: Target<IntoPod>) {
         match self.negotiated.transport {
             Transport::WebSocket(encoding) => {
-                let socket = websocket::accept(self.io).await;
-                port_forward::over_channels(socket, encoding, ports, self.idle, target).await;
+                let channels = Channels::new(encoding, false, &self.pool);
+                let socket = websocket::accept(self.io, &self.pool).await;
+                port_forward::over_channels(socket, channels, ports, self.idle, target).await;
             }
             Transport::Spdy | Transport::SpdyInWebSocket => {
                 port_forward::over_spdy(self.spdy().await, target).await
@@ -109,10 +118,10 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection<IO> {
     }
 
     async fn spdy(self) -> spdy::Session {
-        let limits = spdy::Limits { idle: self.idle };
+        let limits = spdy::Limits { idle: self.idle, pool: self.pool.clone() };
         match self.negotiated.transport {
             Transport::SpdyInWebSocket => {
-                spdy::Session::new(Tunnel::new(websocket::accept(self.io).await), limits)
+                spdy::Session::new(Tunnel::new(websocket::accept(self.io, &self.pool).await), limits)
             }
             Transport::Spdy | Transport::WebSocket(_) => spdy::Session::new(self.io, limits),
         }

@@ -7,11 +7,15 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::request::Ticket;
+use super::room::MOST_OF_ONE;
 
 /// How long a URL waits to be opened (k8s.io/cri-streaming: one minute).
 pub(super) const LIFETIME: Duration = Duration::from_secs(60);
 /// Most URLs that wait at a time (k8s.io/cri-streaming: the same).
 pub(super) const MOST: usize = 1000;
+
+/// Of all that waits, in bytes: a command may be as long as an RPC's message.
+const MOST_BYTES: usize = 16 << 20;
 
 const TOKEN_BYTES: usize = 32;
 
@@ -35,12 +39,10 @@ impl Token {
     }
 }
 
-/// More URLs wait than [`MOST`].
+/// More URLs wait than may.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{MOST} streaming URLs were asked for and not opened yet: open one, or wait until they expire ({LIFETIME:?})"
-)]
-pub(crate) struct TooMany;
+#[error("{0} were asked for and not opened yet: open one, or wait until they expire ({LIFETIME:?})")]
+pub(crate) struct TooMany(String);
 
 /// See the module.
 #[derive(Default)]
@@ -63,8 +65,17 @@ impl Tickets {
     /// Keeps `ticket` for who comes with `token`, until [`LIFETIME`] from `now`.
     pub(super) fn insert(&mut self, token: Token, ticket: Ticket, now: Instant) -> Result<(), TooMany> {
         self.waiting.retain(|_, waiting| waiting.is_fresh(now));
+        let (what, subject) = ticket.subject();
+        let of_one = self.waiting.values().filter(|waiting| waiting.ticket.subject().1 == subject).count();
+        let bytes: usize = self.waiting.values().map(|waiting| waiting.ticket.bytes()).sum();
         if self.waiting.len() >= MOST {
-            return Err(TooMany);
+            return Err(TooMany(format!("{MOST} streaming URLs")));
+        }
+        if of_one >= MOST_OF_ONE {
+            return Err(TooMany(format!("{MOST_OF_ONE} streaming URLs of {what} {subject}")));
+        }
+        if bytes + ticket.bytes() > MOST_BYTES {
+            return Err(TooMany(format!("streaming URLs for commands of {bytes} bytes")));
         }
         self.waiting.insert(token, Waiting { ticket, since: now });
         Ok(())

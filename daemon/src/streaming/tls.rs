@@ -4,13 +4,15 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use linkspan_config::{Streaming, TlsVersion};
 use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion, version};
+use tokio::sync::OwnedMutexGuard;
 
 /// Why there is no TLS with these files.
 #[derive(Debug, thiserror::Error)]
@@ -30,11 +32,17 @@ pub enum TlsError {
     Pair { cert: PathBuf, key: PathBuf, source: rustls::Error },
 }
 
+/// How long the files may take; one on a network file system that is gone takes for ever.
+const LOOK: Duration = Duration::from_secs(2);
+
 /// Certificate, key and authorities as they are now.
 #[derive(Debug)]
 pub(crate) struct Tls {
-    files: Files,
-    state: Mutex<State>,
+    files: Arc<Files>,
+    /// The last that could be used.
+    config: Arc<Mutex<Arc<ServerConfig>>>,
+    /// The files as they were last read, good or not; `None`: one could not even be looked at. Locked while they are looked at.
+    seen: Arc<tokio::sync::Mutex<Option<Stamp>>>,
 }
 
 #[derive(Debug)]
@@ -43,14 +51,6 @@ struct Files {
     key: PathBuf,
     client_ca: Option<PathBuf>,
     min_version: TlsVersion,
-}
-
-#[derive(Debug)]
-struct State {
-    /// The last that could be used.
-    config: Arc<ServerConfig>,
-    /// The files as they were last read, good or not; `None`: one could not even be looked at.
-    seen: Option<Stamp>,
 }
 
 impl Tls {
@@ -65,39 +65,60 @@ impl Tls {
         };
         // Looked at before they are read: a change in between is seen at the next look.
         let seen = Some(files.stamp()?);
-        let config = Arc::new(files.load()?);
-        Ok(Some(Self { files, state: Mutex::new(State { config, seen }) }))
+        let config = Arc::new(Mutex::new(Arc::new(files.load()?)));
+        Ok(Some(Self { files: Arc::new(files), config, seen: Arc::new(tokio::sync::Mutex::new(seen)) }))
     }
 
-    /// For the next connection. Files that have changed are read; if they are no good, that is said once, and what was
-    /// good before stays.
-    pub(super) fn current(&self) -> Arc<ServerConfig> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let seen = self.files.stamp();
-        if let (Ok(stamp), Some(before)) = (&seen, &state.seen)
+    /// For the next connection. Files that have changed are read; if they are no good, or do not answer, that is said,
+    /// and what was good before stays.
+    pub(super) async fn current(&self) -> Arc<ServerConfig> {
+        let look = async {
+            let seen = self.seen.clone().lock_owned().await;
+            let (files, config) = (self.files.clone(), self.config.clone());
+            tokio::task::spawn_blocking(move || files.look(seen, &config)).await
+        };
+        match tokio::time::timeout(LOOK, look).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "looking at the streaming certificate broke"),
+            Err(_) => tracing::warn!(
+                tls_cert_file = %self.files.cert.display(),
+                after = ?LOOK,
+                "timeout of the streaming certificate's files, keeping the old one"
+            ),
+        }
+        lock(&self.config).clone()
+    }
+}
+
+fn lock(config: &Mutex<Arc<ServerConfig>>) -> MutexGuard<'_, Arc<ServerConfig>> {
+    config.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Files {
+    /// Blocking.
+    fn look(&self, mut seen: OwnedMutexGuard<Option<Stamp>>, config: &Mutex<Arc<ServerConfig>>) {
+        let now = self.stamp();
+        if let (Ok(stamp), Some(before)) = (&now, seen.as_ref())
             && stamp == before
         {
-            return state.config.clone();
+            return;
         }
-        let is_told = seen.is_err() && state.seen.is_none();
-        let (stamp, loaded) = match seen {
-            Ok(stamp) => (Some(stamp), self.files.load()),
+        let is_told = now.is_err() && seen.is_none();
+        let (stamp, loaded) = match now {
+            Ok(stamp) => (Some(stamp), self.load()),
             Err(error) => (None, Err(error)),
         };
-        state.seen = stamp;
+        *seen = stamp;
         match loaded {
-            Ok(config) => {
-                tracing::info!(tls_cert_file = %self.files.cert.display(), "streaming certificate read anew");
-                state.config = Arc::new(config);
+            Ok(new) => {
+                tracing::info!(tls_cert_file = %self.cert.display(), "streaming certificate read anew");
+                *lock(config) = Arc::new(new);
             }
             Err(_) if is_told => {}
             Err(error) => tracing::warn!(%error, "new streaming certificate not usable, keeping the old one"),
         }
-        state.config.clone()
     }
-}
 
-impl Files {
     fn stamp(&self) -> Result<Stamp, TlsError> {
         let mut stamp = Vec::new();
         for path in [Some(&self.cert), Some(&self.key), self.client_ca.as_ref()].into_iter().flatten() {

@@ -3,12 +3,14 @@
 //! - [`Channels`]: every message belongs to a numbered channel, which its first byte names; a channel is a pipe in one or both directions.
 //! - [`Tunnel`]: the messages' bytes are one stream, which SPDY goes through.
 //!
-//! A session holds at most three messages of [`MAX_MESSAGE_BYTES`]: one being read, one waiting, one being used. What is not consumed is not read.
+//! What a session holds of messages is counted ([`Metered`]), those included that are not complete: [`MAX_MESSAGE_BYTES`] at most, and no more than all sessions
+//! together may. What is not consumed is not read; a client whose message finds no room is told so (1013, try again later).
 
 mod channel;
 mod channels;
 #[cfg(any(test, fuzzing))]
 pub(super) mod fuzz;
+mod meter;
 mod tunnel;
 
 use bytes::Bytes;
@@ -18,8 +20,11 @@ use tokio_tungstenite::tungstenite::Error;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 
+use super::budget::Pool;
+
 pub(crate) use channel::Encoding;
 pub(crate) use channels::{Channels, Reader, Writer};
+pub(crate) use meter::Metered;
 pub(crate) use tunnel::Tunnel;
 
 /// A regular end, which client-go takes for success.
@@ -34,14 +39,17 @@ fn take(current: &mut Bytes, buffer: &mut ReadBuf<'_>) {
 
 /// As the kubelet's server has it: clients that send a whole file as one message exist.
 const MAX_MESSAGE_BYTES: usize = 32 << 20;
-const BUFFER_BYTES: usize = 64 << 10;
+/// Of the connection's reads, and of what is gathered before it is written.
+const BUFFER_BYTES: usize = 16 << 10;
+/// The longest message that we send, in bytes of data.
+const MAX_SENT_BYTES: usize = 32 << 10;
 
 /// The server's side of a connection whose handshake is done.
-pub(crate) async fn accept<IO>(io: IO) -> WebSocketStream<IO>
+pub(crate) async fn accept<IO>(io: IO, pool: &Pool) -> WebSocketStream<Metered<IO>>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
-    WebSocketStream::from_raw_socket(io, Role::Server, Some(config())).await
+    WebSocketStream::from_raw_socket(Metered::new(io, pool), Role::Server, Some(config())).await
 }
 
 fn config() -> WebSocketConfig {
@@ -59,6 +67,7 @@ fn verdict(error: &Error) -> Option<CloseFrame> {
         Error::Capacity(_) => CloseCode::Size,
         Error::Utf8(_) => CloseCode::Invalid,
         Error::Protocol(_) => CloseCode::Protocol,
+        Error::Io(error) if error.kind() == std::io::ErrorKind::OutOfMemory => CloseCode::Again,
         _ => return None,
     };
     Some(close_frame(code, error.to_string()))

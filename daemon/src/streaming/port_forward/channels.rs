@@ -8,12 +8,13 @@ use tokio_tungstenite::WebSocketStream;
 
 use super::relay::{Until, relay};
 use super::{Connect, Target};
-use crate::streaming::websocket::{Channels, Encoding, Reader, Writer};
+use crate::streaming::budget::Pool;
+use crate::streaming::websocket::{Channels, Metered, Reader, Writer};
 
 /// Connects to all `ports` at once; resolves when all these connections have ended and the WebSocket is closed. Dropping it ends all of them.
 pub(crate) async fn over_channels<IO, C>(
-    socket: WebSocketStream<IO>,
-    encoding: Encoding,
+    socket: WebSocketStream<Metered<IO>>,
+    mut channels: Channels,
     ports: &[u16],
     idle: Duration,
     target: Target<C>,
@@ -21,7 +22,7 @@ pub(crate) async fn over_channels<IO, C>(
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     C: Connect,
 {
-    let mut channels = Channels::new(encoding, false);
+    let pool = channels.pool().clone();
     let mut pairs = Vec::new();
     for (data, port) in (0u8..).step_by(2).zip(ports) {
         let (from_client, to_client, error) =
@@ -30,7 +31,7 @@ pub(crate) async fn over_channels<IO, C>(
     }
     let connection = channels.open(socket, idle);
     let gone = connection.gone();
-    let all = futures_util::future::join_all(pairs.into_iter().map(|pair| pair.forward(&target)));
+    let all = futures_util::future::join_all(pairs.into_iter().map(|pair| pair.forward(&target, &pool)));
     tokio::select! {
         _ = all => {}
         () = gone.cancelled() => {}
@@ -47,17 +48,17 @@ struct Channel {
 }
 
 impl Channel {
-    async fn forward<C: Connect>(mut self, target: &Target<C>) {
+    async fn forward<C: Connect>(mut self, target: &Target<C>, pool: &Pool) {
         let port = self.port.to_le_bytes();
         if self.to_client.write_all(&port).await.is_err() || self.error.write_all(&port).await.is_err() {
             return;
         }
-        let outcome = match target.connect.connect(self.port).await {
-            Ok(pod) => {
+        let outcome = match target.connect(self.port).await {
+            Ok((pod, _place)) => {
                 let client = (self.from_client, self.to_client);
-                relay(client, pod, Until::PodEnds).await.map_err(|error| target.error(self.port, error))
+                relay(client, pod, Until::PodEnds, pool).await.map_err(|error| target.error(self.port, error))
             }
-            Err(error) => Err(target.error(self.port, error)),
+            Err(text) => Err(text),
         };
         if let Err(text) = outcome {
             tracing::debug!(sandbox_id = %target.sandbox, port = self.port, error = text, "port not forwarded");

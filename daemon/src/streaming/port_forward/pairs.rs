@@ -32,6 +32,9 @@ pub(super) enum Matched<S> {
     Contradiction(Option<S>, &'static str),
 }
 
+/// Most streams that wait; a client opens both of a connection one after the other.
+const MOST_HALVES: usize = 256;
+
 /// Streams whose other one has not come.
 pub(super) struct Pairs<S> {
     halves: HashMap<String, Half<S>>,
@@ -47,6 +50,11 @@ struct Half<S> {
 impl<S> Pairs<S> {
     pub(super) fn new() -> Self {
         Self { halves: HashMap::new() }
+    }
+
+    /// Whether there is room for a stream of `request`.
+    pub(super) fn has_room(&self, request: &str) -> bool {
+        self.halves.len() < MOST_HALVES || self.halves.contains_key(request)
     }
 
     /// `request`: what the client calls the connection.

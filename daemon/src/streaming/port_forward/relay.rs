@@ -2,11 +2,12 @@
 
 use std::io;
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
-const BUFFER_BYTES: usize = 64 << 10;
+use crate::streaming::budget::Pool;
+use crate::streaming::buffer::Buffer;
 
 /// What ends a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +22,12 @@ pub(super) enum Until {
 ///
 /// # Errors
 /// That the pod's side was lost. A client that is lost needs no error.
-pub(super) async fn relay<R, W>(client: (R, W), pod: TcpStream, until: Until) -> Result<(), io::Error>
+pub(super) async fn relay<R, W>(
+    client: (R, W),
+    pod: TcpStream,
+    until: Until,
+    pool: &Pool,
+) -> Result<(), io::Error>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
@@ -29,9 +35,9 @@ where
     // What is typed into a shell or sent as a request is not held back.
     let _ = pod.set_nodelay(true);
     let (from_pod, to_pod) = pod.into_split();
-    let down = down(from_pod, client.1);
+    let down = down(from_pod, client.1, pool);
     let up = async {
-        match up(client.0, to_pod).await {
+        match up(client.0, to_pod, pool).await {
             // It takes no more, but may have said something before that: the other direction meets its end.
             Err(Lost::Pod(_)) => Ok(()),
             outcome => outcome,
@@ -56,22 +62,22 @@ enum Lost {
     Pod(io::Error),
 }
 
-async fn up<R: AsyncRead + Unpin>(mut client: R, mut pod: OwnedWriteHalf) -> Result<(), Lost> {
-    let mut buffer = vec![0; BUFFER_BYTES];
+async fn up<R: AsyncRead + Unpin>(mut client: R, mut pod: OwnedWriteHalf, pool: &Pool) -> Result<(), Lost> {
+    let mut buffer = Buffer::new(pool);
     loop {
-        match client.read(&mut buffer).await.map_err(|_| Lost::Client)? {
-            0 => return pod.shutdown().await.map_err(Lost::Pod),
-            length => pod.write_all(&buffer[..length]).await.map_err(Lost::Pod)?,
+        match buffer.read(&mut client).await.map_err(|_| Lost::Client)? {
+            [] => return pod.shutdown().await.map_err(Lost::Pod),
+            bytes => pod.write_all(bytes).await.map_err(Lost::Pod)?,
         }
     }
 }
 
-async fn down<W: AsyncWrite + Unpin>(mut pod: OwnedReadHalf, mut client: W) -> Result<(), Lost> {
-    let mut buffer = vec![0; BUFFER_BYTES];
+async fn down<W: AsyncWrite + Unpin>(mut pod: OwnedReadHalf, mut client: W, pool: &Pool) -> Result<(), Lost> {
+    let mut buffer = Buffer::new(pool);
     loop {
-        match pod.read(&mut buffer).await {
-            Ok(0) => return client.shutdown().await.map_err(|_| Lost::Client),
-            Ok(length) => client.write_all(&buffer[..length]).await.map_err(|_| Lost::Client)?,
+        match buffer.read(&mut pod).await {
+            Ok([]) => return client.shutdown().await.map_err(|_| Lost::Client),
+            Ok(bytes) => client.write_all(bytes).await.map_err(|_| Lost::Client)?,
             Err(error) => {
                 // An end, not a reset: with that, clients throw away what they have not read yet.
                 let _ = client.shutdown().await;

@@ -7,17 +7,22 @@ use tokio::time::Instant;
 use super::pairs::{Matched, Pair, Pairs, Purpose};
 use super::relay::{Until, relay};
 use super::{Connect, Target};
+use crate::streaming::budget::Pool;
 use crate::streaming::spdy::{Incoming, Session, Stream};
+
+/// Of a connection's name; clients count.
+const MOST_REQUEST_BYTES: usize = 256;
 
 /// Serves the client's connections until it closes the session. Dropping it ends all of them.
 pub(crate) async fn over_spdy<C: Connect>(mut session: Session, target: Target<C>) {
+    let pool = session.pool().clone();
     let mut pairs = Pairs::new();
     let mut connections = JoinSet::new();
     loop {
         let deadline = pairs.deadline();
         tokio::select! {
             incoming = session.accept() => match incoming {
-                Some(incoming) => take(incoming, &mut pairs, &mut connections, &target),
+                Some(incoming) => take(incoming, &mut pairs, &mut connections, (&target, &pool)),
                 None => return,
             },
             () = sleep_until(deadline) => {
@@ -43,13 +48,17 @@ fn take<C: Connect>(
     incoming: Incoming,
     pairs: &mut Pairs<Stream>,
     connections: &mut JoinSet<()>,
-    target: &Target<C>,
+    (target, pool): (&Target<C>, &Pool),
 ) {
     let Some((request, purpose, port)) = read_headers(&incoming) else { return incoming.refuse() };
+    if request.len() > MOST_REQUEST_BYTES || !pairs.has_room(&request) {
+        tracing::debug!(sandbox_id = %target.sandbox, port, "a stream is refused: its request ID is too long, or too many wait");
+        return incoming.refuse();
+    }
     match pairs.add(&request, purpose, port, incoming.accept(), Instant::now()) {
         Matched::Waiting => {}
         Matched::Complete(pair) => {
-            connections.spawn(forward(pair, target.clone()));
+            connections.spawn(forward(pair, target.clone(), pool.clone()));
         }
         Matched::Contradiction(Some(stream), why) => {
             connections.spawn(say(stream, format!("request {request}: {why}")));
@@ -77,19 +86,18 @@ fn read_headers(incoming: &Incoming) -> Option<(String, Purpose, u16)> {
     Some((request, purpose, port))
 }
 
-async fn forward<C: Connect>(pair: Pair<Stream>, target: Target<C>) {
+async fn forward<C: Connect>(pair: Pair<Stream>, target: Target<C>, pool: Pool) {
     let Pair { port, data, error: mut error_stream } = pair;
-    match target.connect.connect(port).await {
-        Ok(pod) => {
-            let outcome = relay(tokio::io::split(data), pod, Until::BothEnd).await;
+    match target.connect(port).await {
+        Ok((pod, _place)) => {
+            let outcome = relay(tokio::io::split(data), pod, Until::BothEnd, &pool).await;
             if let Err(error) = outcome {
                 // Not on the error stream: a reset is how many programs hang up, and clients close all their connections
                 // when they read of an error.
                 tracing::debug!(sandbox_id = %target.sandbox, port, %error, "forwarded connection was reset by the pod");
             }
         }
-        Err(error) => {
-            let text = target.error(port, error);
+        Err(text) => {
             tracing::debug!(sandbox_id = %target.sandbox, port, error = text, "port not forwarded");
             // The data stream is dropped, and so reset: what the client has sent on it goes nowhere.
             drop(data);

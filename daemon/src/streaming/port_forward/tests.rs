@@ -10,7 +10,10 @@ use tokio_tungstenite::tungstenite::protocol::Role;
 
 use super::relay::{Until, relay};
 use super::*;
-use crate::streaming::websocket::{self, Encoding};
+use crate::streaming::budget::Pool;
+use crate::streaming::request::Ticket;
+use crate::streaming::room::Room;
+use crate::streaming::websocket::{self, Channels, Encoding};
 
 const LONG: Duration = Duration::from_secs(3600);
 
@@ -33,13 +36,20 @@ async fn listener() -> (TcpListener, Here) {
     (listener, Here(port))
 }
 
+fn place() -> Arc<Place> {
+    let ticket = Ticket::PortForward { sandbox: "5".repeat(64).try_into().unwrap(), ports: Vec::new() };
+    Arc::new(Room::of(1, 100).place(&ticket).unwrap())
+}
+
 #[tokio::test]
 async fn channels_begin_with_their_port_and_a_refusal_spares_the_others() {
     let (listener, connect) = listener().await;
     let id = "5".repeat(64);
-    let target = Target { sandbox: id.clone().try_into().unwrap(), connect };
+    let target = Target { sandbox: id.clone().try_into().unwrap(), connect, place: place() };
     let (ours, theirs) = tokio::io::duplex(64 << 10);
-    let server = over_channels(websocket::accept(ours).await, Encoding::Binary, &[80, 81], LONG, target);
+    let pool = Pool::new();
+    let channels = Channels::new(Encoding::Binary, false, &pool);
+    let server = over_channels(websocket::accept(ours, &pool).await, channels, &[80, 81], LONG, target);
     let mut peer = WebSocketStream::from_raw_socket(theirs, Role::Client, None).await;
     let pod = async {
         let mut question = [0; 8];
@@ -85,9 +95,9 @@ async fn the_end_of_one_side_is_told_to_the_other_whose_own_goes_on() {
         client.read_to_string(&mut answer).await.unwrap();
         answer
     };
-    let stream = connect.connect(80).await.unwrap();
+    let (stream, pool) = (connect.connect(80).await.unwrap(), Pool::new());
     let (answer, (), outcome) =
-        tokio::join!(user, pod, relay(tokio::io::split(ours), stream, Until::BothEnd));
+        tokio::join!(user, pod, relay(tokio::io::split(ours), stream, Until::BothEnd, &pool));
     outcome.unwrap();
     assert_eq!(answer, "you said all");
 }
@@ -96,7 +106,7 @@ async fn the_end_of_one_side_is_told_to_the_other_whose_own_goes_on() {
 async fn a_reset_by_the_pod_leaves_the_client_what_was_said_before_it() {
     let (listener, connect) = listener().await;
     let (ours, mut client) = tokio::io::duplex(1024);
-    let stream = connect.connect(80).await.unwrap();
+    let (stream, pool) = (connect.connect(80).await.unwrap(), Pool::new());
     let pod = async {
         let (mut accepted, _) = listener.accept().await.unwrap();
         accepted.write_all(b"half of ").await.unwrap();
@@ -112,7 +122,7 @@ async fn a_reset_by_the_pod_leaves_the_client_what_was_said_before_it() {
         client.read_to_end(&mut answer).await.unwrap();
         answer
     };
-    let relayed = relay(tokio::io::split(ours), stream, Until::BothEnd);
+    let relayed = relay(tokio::io::split(ours), stream, Until::BothEnd, &pool);
     let (answer, (), outcome) = tokio::join!(user, pod, relayed);
     assert_eq!((&answer[..], outcome.is_err()), (&b"half of "[..], true));
 }

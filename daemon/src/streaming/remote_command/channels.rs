@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio_tungstenite::WebSocketStream;
 
 use super::{BoxRead, BoxWrite, Client, EndSink, Version};
-use crate::streaming::websocket::{Channels, Encoding};
+use crate::streaming::websocket::{Channels, Metered};
 
 const STDIN: u8 = 0;
 const STDOUT: u8 = 1;
@@ -19,23 +19,23 @@ const RESIZE: u8 = 4;
 /// What was negotiated for such a connection.
 #[derive(Clone, Copy)]
 pub(crate) struct Layout {
-    pub(crate) encoding: Encoding,
     pub(crate) version: Version,
     pub(crate) streams: StreamSet,
+    pub(crate) idle: Duration,
 }
 
 /// Gives the channels to `work`; resolves when it is done and the connection closed.
 pub(crate) async fn over_channels<IO, W>(
-    socket: WebSocketStream<IO>,
+    socket: WebSocketStream<Metered<IO>>,
+    mut channels: Channels,
     layout: Layout,
-    idle: Duration,
     work: impl FnOnce(Client) -> W,
 ) where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     W: Future<Output = ()>,
 {
-    let Layout { encoding, version, streams } = layout;
-    let mut channels = Channels::new(encoding, version >= Version::V5);
+    let Layout { version, streams, idle } = layout;
+    let pool = channels.pool().clone();
     let stdin = streams.stdin.then(|| Box::new(channels.reader(STDIN)) as BoxRead);
     let resize = streams.tty.then(|| Box::new(channels.reader(RESIZE)) as BoxRead);
     let writer = |channel| Box::new(channels.writer(channel)) as BoxWrite;
@@ -48,6 +48,6 @@ pub(crate) async fn over_channels<IO, W>(
     let _ = writer(lowest).write(&[]).await;
 
     let connection = channels.open(socket, idle);
-    work(Client { stdin, stdout, stderr, resize, end, gone: connection.gone() }).await;
+    work(Client { stdin, stdout, stderr, resize, end, gone: connection.gone(), pool }).await;
     connection.close().await;
 }

@@ -10,13 +10,14 @@ use std::future::Future;
 use std::time::Duration;
 
 use linkspan_pod_sandbox::Error;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio_util::sync::CancellationToken;
 
 use super::resize::Sizes;
 use super::{BoxRead, BoxWrite, Client, EndSink, Process, Resize, Status};
+use crate::streaming::budget::Pool;
+use crate::streaming::buffer::Buffer;
 
-const BUFFER_BYTES: usize = 64 << 10;
 const QUIET: Duration = Duration::from_millis(200);
 /// The most that a pipe holds (`/proc/sys/fs/pipe-max-size`): more comes from someone who still lives.
 const MOST_LEFT_BYTES: usize = 1 << 20;
@@ -28,10 +29,10 @@ where
     E: Future<Output = Result<i32, Error>> + Send,
     R: Resize,
 {
-    let Client { stdin, stdout, stderr, resize, end: sink, gone } = client;
+    let Client { stdin, stdout, stderr, resize, end: sink, gone, pool } = client;
     let mut end = Box::pin(process.end);
-    let mut input = Input { from: stdin, to: process.stdin };
-    let all = deliver([(process.stdout, stdout), (process.stderr, stderr)], &mut end);
+    let mut input = Input { from: stdin, to: process.stdin, buffer: Buffer::new(&pool) };
+    let all = deliver([(process.stdout, stdout), (process.stderr, stderr)], &mut end, &pool);
     let beside = async {
         tokio::join!(input.pump(), pump_sizes(resize, process.resizer));
         std::future::pending::<()>().await;
@@ -64,8 +65,8 @@ where
     E: Future<Output = Result<(), Error>> + Send,
     R: Resize,
 {
-    let Client { stdin, stdout, stderr, resize, end: sink, gone } = client;
-    let mut input = Input { from: stdin, to: process.stdin };
+    let Client { stdin, stdout, stderr, resize, end: sink, gone, pool } = client;
+    let mut input = Input { from: stdin, to: process.stdin, buffer: Buffer::new(&pool) };
     // Kept to the last: what the container answers to the last of the input is still delivered.
     let mut end = Box::pin(process.end);
     let leaving = async {
@@ -80,7 +81,7 @@ where
             () = leaving => Ok(()),
         }
     };
-    let all = deliver([(process.stdout, stdout), (process.stderr, stderr)], ending);
+    let all = deliver([(process.stdout, stdout), (process.stderr, stderr)], ending, &pool);
     let beside = async {
         pump_sizes(resize, process.resizer).await;
         std::future::pending::<()>().await;
@@ -115,7 +116,7 @@ async fn tell(sink: EndSink, status: &Status, mut input: Input, gone: &Cancellat
 impl Client {
     /// Tells a client that there is nothing to be joined to.
     pub(crate) async fn fail(self, message: String) {
-        let input = Input { from: self.stdin, to: None };
+        let input = Input { from: self.stdin, to: None, buffer: Buffer::new(&self.pool) };
         tell(self.end, &Status::Failed(message), input, &self.gone).await;
     }
 }
@@ -138,6 +139,7 @@ impl EndSink {
 struct Input {
     from: Option<BoxRead>,
     to: Option<BoxWrite>,
+    buffer: Buffer,
 }
 
 impl Input {
@@ -145,16 +147,15 @@ impl Input {
     /// client's other streams go on.
     async fn pump(&mut self) {
         let Some(from) = &mut self.from else { return std::future::pending().await };
-        let mut buffer = vec![0; BUFFER_BYTES];
         loop {
-            let length = match from.read(&mut buffer).await {
-                Ok(0) => break,
-                Ok(length) => length,
+            let bytes = match self.buffer.read(from).await {
+                Ok([]) => break,
+                Ok(bytes) => bytes,
                 // Not an end that the process should see; that the client has left is told elsewhere.
                 Err(_) => return std::future::pending().await,
             };
             if let Some(to) = &mut self.to
-                && (to.write_all(&buffer[..length]).await.is_err() || to.flush().await.is_err())
+                && (to.write_all(bytes).await.is_err() || to.flush().await.is_err())
             {
                 self.to = None;
             }
@@ -166,7 +167,11 @@ impl Input {
 }
 
 /// Copies both outputs until they have ended; once `ending` has resolved, only what is left of them.
-async fn deliver<T>(outputs: [(Option<BoxRead>, Option<BoxWrite>); 2], ending: impl Future<Output = T>) -> T {
+async fn deliver<T>(
+    outputs: [(Option<BoxRead>, Option<BoxWrite>); 2],
+    ending: impl Future<Output = T>,
+    pool: &Pool,
+) -> T {
     let ended = CancellationToken::new();
     let [(stdout, to_stdout), (stderr, to_stderr)] = outputs;
     let ending = async {
@@ -174,26 +179,28 @@ async fn deliver<T>(outputs: [(Option<BoxRead>, Option<BoxWrite>); 2], ending: i
         ended.cancel();
         result
     };
-    tokio::join!(pump_output(stdout, to_stdout, &ended), pump_output(stderr, to_stderr, &ended), ending).2
+    let stdout = pump_output(stdout, to_stdout, &ended, pool);
+    let stderr = pump_output(stderr, to_stderr, &ended, pool);
+    tokio::join!(stdout, stderr, ending).2
 }
 
 /// Copies until the end of `from`, or until `ended` and nothing more is left, and then ends `to`.
-async fn pump_output(from: Option<BoxRead>, to: Option<BoxWrite>, ended: &CancellationToken) {
+async fn pump_output(from: Option<BoxRead>, to: Option<BoxWrite>, ended: &CancellationToken, pool: &Pool) {
     let (Some(mut from), Some(mut to)) = (from, to) else { return };
-    let mut buffer = vec![0; BUFFER_BYTES];
+    let mut buffer = Buffer::new(pool);
     let mut left = MOST_LEFT_BYTES;
     while left > 0 {
-        let length = tokio::select! {
+        let bytes = tokio::select! {
             biased;
-            length = from.read(&mut buffer) => length.unwrap_or(0),
-            () = quiet(ended) => 0,
+            bytes = buffer.read(&mut from) => bytes.unwrap_or_default(),
+            () = quiet(ended) => &[],
         };
         // The process sees a broken pipe, if the client takes no more.
-        if length == 0 || to.write_all(&buffer[..length]).await.is_err() {
+        if bytes.is_empty() || to.write_all(bytes).await.is_err() {
             break;
         }
         if ended.is_cancelled() {
-            left = left.saturating_sub(length);
+            left = left.saturating_sub(bytes.len());
         }
     }
     drop(from);

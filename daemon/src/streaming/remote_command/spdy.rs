@@ -8,6 +8,7 @@ use tokio::io::AsyncWriteExt;
 use tokio_util::sync::CancellationToken;
 
 use super::{BoxRead, BoxWrite, Client, EndSink, Version};
+use crate::streaming::budget::Pool;
 use crate::streaming::spdy::{Incoming, Session, Stream};
 
 /// As the kubelet's server has it.
@@ -29,7 +30,7 @@ pub(crate) async fn over_spdy<W>(
         tracing::debug!(in_time = collected.is_ok(), "the client left before it had opened its streams");
         return session.close().await;
     };
-    let client = opened.into_client(version, gone.clone()).await;
+    let client = opened.into_client(version, gone.clone(), session.pool().clone()).await;
     tokio::select! {
         () = work(client) => {}
         () = async { refuse_more(&mut session).await; gone.cancel(); std::future::pending().await } => {}
@@ -101,7 +102,7 @@ impl Opened {
         }
     }
 
-    async fn into_client(self, version: Version, gone: CancellationToken) -> Client {
+    async fn into_client(self, version: Version, gone: CancellationToken, pool: Pool) -> Client {
         let mut others = Vec::new();
         let mut stdin = None;
         if let Some(stream) = self.stdin {
@@ -121,6 +122,7 @@ impl Opened {
             resize: self.resize.map(|stream| Box::new(stream) as BoxRead),
             end: EndSink { stream: boxed(self.error.expect("it is always waited for")), version, others },
             gone,
+            pool,
         }
     }
 }

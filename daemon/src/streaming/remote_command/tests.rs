@@ -10,7 +10,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
 use super::*;
-use crate::streaming::websocket::{self, Encoding};
+use crate::streaming::websocket::{self, Channels, Encoding};
 
 const LONG: Duration = Duration::from_secs(3600);
 const ALL: StreamSet = StreamSet { stdin: true, stdout: true, stderr: true, tty: false };
@@ -71,6 +71,7 @@ fn client() -> (Client, Outside) {
         resize: Some(Box::new(resize.0)),
         end: EndSink { stream: Box::new(error.0), version: Version::V4, others: Vec::new() },
         gone: gone.clone(),
+        pool: Pool::new(),
     };
     let outside = Outside {
         stdin: stdin.1,
@@ -251,10 +252,12 @@ async fn attach_leaves_the_container_when_the_client_leaves() {
 /// What a WebSocket client of this version reads when the command echoes its input and exits with 3: messages, as text.
 async fn echo_over_websocket(version: Version, encoding: Encoding, input: &[Message]) -> Vec<String> {
     let (ours, theirs) = tokio::io::duplex(64 << 10);
-    let layout = Layout { encoding, version, streams: ALL };
+    let layout = Layout { version, streams: ALL, idle: LONG };
+    let channels = Channels::new(encoding, version >= Version::V5, &Pool::new());
     let (process, inside) = process();
-    let server =
-        over_channels(websocket::accept(ours).await, layout, LONG, |client| run_exec(client, process));
+    let server = over_channels(websocket::accept(ours, &Pool::new()).await, channels, layout, |client| {
+        run_exec(client, process)
+    });
     let mut peer = WebSocketStream::from_raw_socket(theirs, Role::Client, None).await;
     let user = async {
         for message in input {

@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 
 use super::*;
 use crate::streaming::request::Ticket;
+use crate::streaming::room::MOST_OF_ONE;
 
 const UPGRADE: &str =
     "Connection: Upgrade\r\nUpgrade: SPDY/3.1\r\nX-Stream-Protocol-Version: portforward.k8s.io\r\n";
@@ -30,12 +31,13 @@ impl Served {
         let nowhere = Sources { place: Place::below("/nowhere"), ..Sources::default() };
         let config = linkspan_config::load(&nowhere).unwrap().config.streaming;
         let mut server = Server::bind(&config).await.unwrap();
-        server.most_sessions = sessions;
+        server.room = Room::of(sessions, 0);
         let (desk, address) = (server.desk(), server.listener.local_addr().unwrap());
         let (begins, begun) = mpsc::unbounded_channel();
-        let speak: Speak = Arc::new(move |stream, _, ticket| {
+        let speak: Speak = Arc::new(move |stream, _, ticket, place| {
             begins.send(ticket).unwrap();
             Box::pin(async move {
+                let _place = place;
                 let (mut reader, mut writer) = tokio::io::split(stream);
                 tokio::io::copy(&mut reader, &mut writer).await.unwrap();
                 writer.shutdown().await.unwrap();
@@ -184,5 +186,24 @@ async fn one_session_too_many_is_refused() {
     let answer = served.refused(&format!("POST {}", served.path()), UPGRADE).await;
     check(&answer, "429", "too many");
     drop(stream);
+    served.serving.end().await;
+}
+
+#[tokio::test]
+async fn sessions_of_one_pod_leave_room_for_another() {
+    let served = Served::with_room_for(200).await;
+    let mut streams = Vec::new();
+    for _ in 0..MOST_OF_ONE {
+        streams.push(served.upgraded(&format!("POST {}", served.path())).await);
+    }
+    let answer = served.refused(&format!("POST {}", served.path()), UPGRADE).await;
+    check(&answer, "429", "too many streaming sessions of this pod are open (64)");
+    assert!(answer.contains("retry-after: "), "{answer}");
+    let other =
+        Ticket::PortForward { sandbox: SandboxId::try_from("b".repeat(64)).unwrap(), ports: vec![80] };
+    let url = served.desk.url(other).unwrap();
+    served
+        .upgraded(&format!("POST {}", url.strip_prefix(&format!("http://{}", served.address)).unwrap()))
+        .await;
     served.serving.end().await;
 }

@@ -10,20 +10,26 @@ use std::task::Waker;
 use bytes::{Bytes, BytesMut};
 
 use super::frame::{self, Frame, Reset, Violation};
-use super::headers::{Deflater, Headers, Inflater};
+use super::headers::{EmptyBlocks, Headers, Inflater};
 use crate::streaming::activity::Activity;
-use crate::streaming::budget::Budget;
+use crate::streaming::budget::{Budget, Pool};
 
 /// Streams at once, those included that are still being sent.
-const MAX_STREAMS: usize = 4096;
+const MAX_STREAMS: usize = 1024;
+/// What a stream takes of memory, with whom it is for.
+const STREAM_BYTES: usize = 4 << 10;
+/// Streams of a session that need not borrow: a remote command has five.
+const OWN_STREAMS: usize = 16;
 /// What came on a stream and was not read; then the session is read no further.
 const MAX_STREAM_IN: usize = 1 << 20;
-const MAX_SESSION_IN: usize = 64 << 20;
+const MAX_SESSION_IN: usize = 8 << 20;
 /// What waits to be sent on a stream, and in all.
 const MAX_STREAM_OUT: usize = 256 << 10;
 const MAX_SESSION_OUT: usize = 8 << 20;
 /// Of control frames; a peer that asks and does not read is read no further.
-const MAX_CONTROL_OUT: usize = 64 << 10;
+const MAX_CONTROL_OUT: usize = 16 << 10;
+/// What a session may hold in each direction without borrowing.
+const OWN_BYTES: usize = 16 << 10;
 /// The longest DATA frame that we send, in bytes of data.
 const MAX_DATA: usize = 64 << 10;
 /// Section 2.6.8.
@@ -31,7 +37,7 @@ const INITIAL_WINDOW: u32 = 64 << 10;
 const MAX_WINDOW: i64 = i32::MAX as i64;
 /// Consumed data is told when it comes to so much: less than a window, and seldom.
 const WINDOW_STEP: u32 = INITIAL_WINDOW / 2;
-/// For short writes, so that many of them do not cost many times their length.
+/// For short pieces, so that many of them do not cost many times their length.
 const FRAME_OVERHEAD: usize = 64;
 /// Who reads the connection, where it waits with streams: they begin at 1.
 const DRIVER: u32 = 0;
@@ -42,11 +48,13 @@ pub(super) use ours::{Read, Write};
 #[derive(Debug)]
 pub(super) struct Core {
     streams: BTreeMap<u32, Entry>,
+    /// Of `streams`, at [`STREAM_BYTES`] each.
+    stream_bytes: Budget,
     /// Opened by the peer, and not accepted or refused yet.
     incoming: VecDeque<(u32, Headers)>,
     pub(super) incoming_waker: Option<Waker>,
     inflater: Inflater,
-    deflater: Deflater,
+    replies: EmptyBlocks,
     control: BytesMut,
     /// Of `control`.
     control_bytes: Budget,
@@ -80,7 +88,10 @@ pub(super) enum Life {
 
 #[derive(Debug)]
 struct Entry {
-    inbox: BytesMut,
+    /// Pieces as they came, none of them empty.
+    inbox: VecDeque<Bytes>,
+    /// Of `inbox`, with what each piece takes beside its bytes.
+    in_bytes: usize,
     /// The peer has ended its side.
     received_fin: bool,
     /// Whole frames.
@@ -102,7 +113,8 @@ struct Entry {
 impl Entry {
     fn new(window: u32, received_fin: bool, sent_fin: bool) -> Self {
         Self {
-            inbox: BytesMut::new(),
+            inbox: VecDeque::new(),
+            in_bytes: 0,
             received_fin,
             outbox: VecDeque::new(),
             out_bytes: Budget::new(MAX_STREAM_OUT),
@@ -118,7 +130,7 @@ impl Entry {
     }
 
     fn is_full(&self) -> bool {
-        self.inbox.len() >= MAX_STREAM_IN
+        self.in_bytes >= MAX_STREAM_IN
     }
 
     fn wake(&mut self) {
@@ -135,19 +147,21 @@ fn wake(waiting: &mut Option<Waker>) {
 }
 
 impl Core {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(pool: &Pool) -> Self {
+        let backed = |most, own| Budget::backed(most, own, pool);
         Self {
             streams: BTreeMap::new(),
+            stream_bytes: backed(MAX_STREAMS * STREAM_BYTES, OWN_STREAMS * STREAM_BYTES),
             incoming: VecDeque::new(),
             incoming_waker: None,
             inflater: Inflater::new(),
-            deflater: Deflater::new(),
+            replies: EmptyBlocks::new(),
             control: BytesMut::new(),
             control_bytes: Budget::new(MAX_CONTROL_OUT),
             turns: VecDeque::new(),
             driver: None,
-            in_bytes: Budget::new(MAX_SESSION_IN),
-            out_bytes: Budget::new(MAX_SESSION_OUT),
+            in_bytes: backed(MAX_SESSION_IN, OWN_BYTES),
+            out_bytes: backed(MAX_SESSION_OUT, OWN_BYTES),
             full: Budget::new(1),
             last_id: 0,
             windows: false,
@@ -164,7 +178,7 @@ impl Core {
     /// Whether the next frame may be read: what came before has found its place. If not, `waker` is woken once it has.
     pub(super) fn has_room(&mut self, waker: &Waker) -> bool {
         let bounds = [&mut self.full, &mut self.in_bytes, &mut self.control_bytes];
-        bounds.into_iter().all(|bound| bound.is_left_for(DRIVER, waker))
+        bounds.into_iter().all(|bound| bound.left_for(DRIVER, waker) > 0)
     }
 
     pub(super) fn receive(&mut self, frame: Frame<'_>) -> Result<(), Violation> {
@@ -199,10 +213,12 @@ impl Core {
             return Err(Violation("a stream whose number is even or not above those before it"));
         }
         self.last_id = id;
-        if self.streams.len() >= MAX_STREAMS || self.life != Life::Open {
+        let has_room = !headers.are_too_long() && self.stream_bytes.left() >= STREAM_BYTES;
+        if !has_room || self.life != Life::Open {
             self.say(&frame::rst_stream(id, Reset::RefusedStream));
             return Ok(());
         }
+        self.stream_bytes.take(STREAM_BYTES);
         self.streams.insert(id, Entry::new(self.initial_window, fin, unidirectional));
         self.incoming.push_back((id, headers));
         wake(&mut self.incoming_waker);
@@ -221,11 +237,14 @@ impl Core {
             return self.session_consumed(bytes.len());
         }
         let was_full = entry.is_full();
-        entry.inbox.extend_from_slice(bytes);
         entry.received_fin = fin;
         wake(&mut entry.reader);
+        if !bytes.is_empty() {
+            entry.inbox.push_back(Bytes::copy_from_slice(bytes));
+            entry.in_bytes += bytes.len() + FRAME_OVERHEAD;
+            self.in_bytes.take(bytes.len() + FRAME_OVERHEAD);
+        }
         self.full.take(usize::from(entry.is_full() && !was_full));
-        self.in_bytes.take(bytes.len());
         self.activity.touch();
     }
 

@@ -5,7 +5,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
 /// The longest control frame that is taken; clients of Kubernetes send some hundred bytes.
-const MAX_CONTROL_BYTES: usize = 64 << 10;
+const MAX_CONTROL_BYTES: usize = 16 << 10;
 const HEADER_BYTES: usize = 8;
 const VERSION: u16 = 3;
 const CONTROL_BIT: u32 = 1 << 31;
@@ -38,6 +38,7 @@ pub(super) enum Reset {
 pub(super) enum GoAway {
     Ok = 0,
     ProtocolError = 1,
+    InternalError = 2,
 }
 
 /// What a peer did that no SPDY/3.1 endpoint does; the session ends with GOAWAY.
@@ -215,7 +216,7 @@ fn begin(header: &[u8]) -> Result<State, Violation> {
     match kind {
         kind::SYN_STREAM..=kind::SETTINGS | kind::PING..=kind::WINDOW_UPDATE => {
             if length > MAX_CONTROL_BYTES {
-                return Err(Violation("a control frame of more than 64 KiB"));
+                return Err(Violation("a control frame of more than 16 KiB"));
             }
             Ok(State::Control { kind, flags, length })
         }

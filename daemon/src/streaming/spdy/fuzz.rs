@@ -5,6 +5,7 @@ use std::task::Waker;
 use super::core::Core;
 use super::frame::{Parser, data};
 use super::headers::Deflater;
+use crate::streaming::budget::Pool;
 
 /// What is held in memory for one session, at most.
 const MOST_BYTES: usize = 8 << 20;
@@ -15,7 +16,7 @@ const MOST_BYTES: usize = 8 << 20;
 /// If what is held in memory is beyond its bounds.
 pub(in crate::streaming) fn noise(data: &[u8]) {
     let Some((size, bytes)) = data.split_first() else { return };
-    let (mut parser, mut core) = (Parser::new(), Core::new());
+    let (mut parser, mut core) = (Parser::new(), Core::new(&Pool::new()));
     for mut piece in bytes.chunks(usize::from(*size).max(1)) {
         while core.has_room(Waker::noop()) {
             match parser.next(&mut piece) {

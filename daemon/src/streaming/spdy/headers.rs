@@ -2,14 +2,18 @@
 //!
 //! Source: SPDY/3 draft, section 2.6.10 (name/value header block).
 
-use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
+#[cfg(any(test, fuzzing))]
+use flate2::{Compress, Compression, FlushCompress};
+use flate2::{Decompress, FlushDecompress, Status};
 
 use super::dictionary::DICTIONARY;
 use super::frame::{Reader, Violation};
 
 /// Of one block; what zlib makes of little must not fill the memory.
-const MAX_BLOCK_BYTES: usize = 64 << 10;
+const MAX_BLOCK_BYTES: usize = 16 << 10;
 const MAX_HEADERS: u32 = 256;
+/// Of a name or a value: clients of Kubernetes send some ten bytes.
+const MAX_HEADER_BYTES: usize = 4 << 10;
 
 /// A stream's headers, in the peer's order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,6 +23,11 @@ impl Headers {
     /// Names are compared without regard to case: Go's clients send them in theirs.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+    }
+
+    /// The stream that they are of is to be refused.
+    pub(super) fn are_too_long(&self) -> bool {
+        self.0.iter().any(|(name, value)| name.len().max(value.len()) > MAX_HEADER_BYTES)
     }
 
     fn parse(block: &[u8]) -> Result<Self, Violation> {
@@ -62,7 +71,7 @@ impl Inflater {
                 Err(_) | Ok(Status::StreamEnd) => return Err(BAD),
                 Ok(_) if plain.len() == plain.capacity() => {
                     if plain.len() >= MAX_BLOCK_BYTES {
-                        return Err(Violation("a header block of more than 64 KiB"));
+                        return Err(Violation("a header block of more than 16 KiB"));
                     }
                     plain.reserve(plain.len().max(1));
                 }
@@ -74,10 +83,36 @@ impl Inflater {
     }
 }
 
-/// Writes our blocks, in the order in which they are sent.
+/// Our blocks: without headers, which is all that a reply needs. They are the same each time, so that no compressor is held
+/// for a session, which would take more memory than all the rest of it.
+#[derive(Debug)]
+pub(super) struct EmptyBlocks {
+    begun: bool,
+}
+
+impl EmptyBlocks {
+    pub(super) fn new() -> Self {
+        Self { begun: false }
+    }
+
+    /// In the order in which they are sent.
+    pub(super) fn next_block(&mut self) -> Vec<u8> {
+        // RFC 1950, section 2.2: deflate with a window of 32 KiB, without a dictionary, which a peer has to take as well.
+        const BEGIN: &[u8] = &[0x78, 0x01];
+        // RFC 1951, section 3.2.4: a count of headers (four zeros), not compressed, and nothing, not compressed, after which a
+        // reader has to give out what it has.
+        const BLOCK: &[u8] = &[0, 4, 0, 0xfb, 0xff, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
+        let begin: &[u8] = if std::mem::replace(&mut self.begun, true) { &[] } else { BEGIN };
+        [begin, BLOCK].concat()
+    }
+}
+
+/// Writes blocks as a client does.
+#[cfg(any(test, fuzzing))]
 #[derive(Debug)]
 pub(super) struct Deflater(Compress);
 
+#[cfg(any(test, fuzzing))]
 impl Deflater {
     pub(super) fn new() -> Self {
         let mut compress = Compress::new(Compression::fast(), true);
@@ -86,7 +121,7 @@ impl Deflater {
         Self(compress)
     }
 
-    /// A block without headers, which is all that a reply needs.
+    /// A block without headers.
     pub(super) fn empty(&mut self) -> Vec<u8> {
         self.deflate(&0_u32.to_be_bytes())
     }

@@ -16,8 +16,9 @@ use super::core::{Core, Life};
 use super::frame::{GoAway, Parser, Violation};
 use super::headers::Headers;
 use super::stream::Stream;
+use crate::streaming::budget::Pool;
+use crate::streaming::buffer::Buffer;
 
-const READ_BYTES: usize = 64 << 10;
 /// A peer that is gone without a word is noticed by what cannot be sent to it.
 const PING_EVERY: Duration = Duration::from_secs(10);
 /// For the last frames, to a peer that broke the protocol or was idle.
@@ -43,6 +44,7 @@ pub(crate) struct Session {
     shared: Shared,
     /// One task.
     driver: JoinSet<()>,
+    pool: Pool,
 }
 
 impl Session {
@@ -50,10 +52,16 @@ impl Session {
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let shared = Shared(Arc::new(Mutex::new(Core::new())));
+        let shared = Shared(Arc::new(Mutex::new(Core::new(&limits.pool))));
+        let pool = limits.pool.clone();
         let mut driver = JoinSet::new();
         driver.spawn(drive(io, shared.clone(), limits));
-        Self { shared, driver }
+        Self { shared, driver, pool }
+    }
+
+    /// What those may borrow from whom its streams are for.
+    pub(crate) fn pool(&self) -> &Pool {
+        &self.pool
     }
 
     /// The next stream of the peer; `None` when the session is over. Cancel safe.
@@ -144,7 +152,7 @@ enum End {
 async fn drive<IO: AsyncRead + AsyncWrite>(io: IO, shared: Shared, limits: Limits) {
     let (mut reader, mut writer) = tokio::io::split(io);
     let end = tokio::select! {
-        end = receive(&mut reader, &shared) => end,
+        end = receive(&mut reader, &shared, &limits.pool) => end,
         end = send(&mut writer, &shared) => end,
         end = watch(&shared, limits.idle) => end,
         end = ping(&shared) => end,
@@ -154,6 +162,11 @@ async fn drive<IO: AsyncRead + AsyncWrite>(io: IO, shared: Shared, limits: Limit
         End::Broken(violation) => {
             tracing::debug!(%violation, "the client does not speak SPDY/3.1");
             GoAway::ProtocolError
+        }
+        // Of a tunnel's message.
+        End::Lost(error) if error.kind() == io::ErrorKind::OutOfMemory => {
+            tracing::debug!(%error, "streaming session refused more");
+            GoAway::InternalError
         }
         End::PeerLeft => return shared.lock().end(None),
         End::Lost(error) => {
@@ -168,16 +181,15 @@ async fn drive<IO: AsyncRead + AsyncWrite>(io: IO, shared: Shared, limits: Limit
     }
 }
 
-async fn receive<R: AsyncRead + Unpin>(reader: &mut R, shared: &Shared) -> End {
+async fn receive<R: AsyncRead + Unpin>(reader: &mut R, shared: &Shared, pool: &Pool) -> End {
     let mut parser = Parser::new();
-    let mut buffer = vec![0; READ_BYTES];
+    let mut buffer = Buffer::new(pool);
     loop {
-        let length = match reader.read(&mut buffer).await {
-            Ok(0) => return End::PeerLeft,
-            Ok(length) => length,
+        let mut input = match buffer.read(reader).await {
+            Ok([]) => return End::PeerLeft,
+            Ok(input) => input,
             Err(error) => return End::Lost(error),
         };
-        let mut input = &buffer[..length];
         loop {
             let step = room(shared, |core| match parser.next(&mut input)? {
                 Some(frame) => core.receive(frame).map(|()| true),
@@ -263,6 +275,6 @@ async fn say_last<W: AsyncWrite + Unpin>(writer: &mut W, shared: &Shared) -> io:
 
 /// Until the peer has ended its side, or says nothing any more.
 async fn discard<R: AsyncRead + Unpin>(reader: &mut R) {
-    let mut buffer = vec![0; READ_BYTES];
+    let mut buffer = [0; 4 << 10];
     while let Ok(Ok(1..)) = timeout(SILENCE, reader.read(&mut buffer)).await {}
 }

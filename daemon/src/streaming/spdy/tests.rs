@@ -6,7 +6,13 @@ use super::headers::Deflater;
 use super::*;
 
 const IDLE: Duration = Duration::from_millis(50);
-const NO_LIMIT: Limits = Limits { idle: Duration::from_secs(3600) };
+fn limits(idle: Duration) -> Limits {
+    Limits { idle, pool: Pool::new() }
+}
+
+fn no_limit() -> Limits {
+    limits(Duration::from_secs(3600))
+}
 
 /// A client that says frames and hears them.
 struct Client {
@@ -29,6 +35,10 @@ impl Client {
 
     async fn syn(&mut self, id: u32) {
         let block = self.deflater.empty();
+        self.syn_with(id, &block).await;
+    }
+
+    async fn syn_with(&mut self, id: u32, block: &[u8]) {
         let mut frame = vec![0x80, 3, 0, 1];
         frame.extend((10 + block.len() as u32).to_be_bytes());
         frame.extend(id.to_be_bytes());
@@ -71,7 +81,7 @@ async fn opened(client: &mut Client, session: &mut Session, id: u32) -> Stream {
 
 #[tokio::test]
 async fn a_stream_carries_bytes_both_ways_and_ends_on_each_side() {
-    let (mut client, mut session) = Client::open(NO_LIMIT);
+    let (mut client, mut session) = Client::open(no_limit());
     let mut stream = opened(&mut client, &mut session, 1).await;
     client.say(&data(1, b"question", true)).await;
     let mut question = String::new();
@@ -91,7 +101,7 @@ async fn a_stream_carries_bytes_both_ways_and_ends_on_each_side() {
 
 #[tokio::test]
 async fn a_stream_that_is_let_go_is_reset_and_what_comes_on_it_stalls_nobody() {
-    let (mut client, mut session) = Client::open(NO_LIMIT);
+    let (mut client, mut session) = Client::open(no_limit());
     drop(opened(&mut client, &mut session, 1).await);
     assert_eq!(client.hear().await.as_deref(), Some("RstStream { id: 1 }"));
     for _ in 0..64 {
@@ -103,7 +113,7 @@ async fn a_stream_that_is_let_go_is_reset_and_what_comes_on_it_stalls_nobody() {
 
 #[tokio::test]
 async fn a_refused_or_forgotten_stream_is_reset_and_a_reset_one_is_lost() {
-    let (mut client, mut session) = Client::open(NO_LIMIT);
+    let (mut client, mut session) = Client::open(no_limit());
     client.syn(1).await;
     session.accept().await.expect("a stream").refuse();
     assert_eq!(client.hear().await.as_deref(), Some("RstStream { id: 1 }"));
@@ -115,7 +125,7 @@ async fn a_refused_or_forgotten_stream_is_reset_and_a_reset_one_is_lost() {
 
 #[tokio::test]
 async fn what_nobody_reads_is_bounded_and_comes_whole_when_it_is_read() {
-    let (mut client, mut session) = Client::open(NO_LIMIT);
+    let (mut client, mut session) = Client::open(no_limit());
     let mut stream = opened(&mut client, &mut session, 1).await;
     let (total, chunk) = (4 << 20, vec![7; 60_000]);
     let sending = async {
@@ -144,7 +154,7 @@ async fn a_peer_that_breaks_the_protocol_is_told_and_cut_off() {
         &[0, 0, 0, 5, 0, 0, 0, 1, 1],
         &[0x80, 3, 0, 1, 0, 0, 0, 10, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0],
     ] {
-        let (mut client, mut session) = Client::open(NO_LIMIT);
+        let (mut client, mut session) = Client::open(no_limit());
         client.say(bytes).await;
         assert!(session.accept().await.is_none());
         assert_eq!(client.hear().await.as_deref(), Some("GoAway"));
@@ -155,9 +165,49 @@ async fn a_peer_that_breaks_the_protocol_is_told_and_cut_off() {
 #[tokio::test]
 async fn an_idle_session_ends() {
     let began = Instant::now();
-    let (mut client, mut session) = Client::open(Limits { idle: IDLE });
+    let (mut client, mut session) = Client::open(limits(IDLE));
     let stream = opened(&mut client, &mut session, 1).await;
     assert!(session.accept().await.is_none());
     assert!(began.elapsed() >= IDLE);
     drop(stream);
+}
+
+#[tokio::test]
+async fn streams_for_which_there_is_no_room_are_refused_and_the_session_goes_on() {
+    let pool = Pool::of(0);
+    let (mut client, mut session) =
+        Client::open(Limits { idle: Duration::from_secs(3600), pool: pool.clone() });
+    let mut streams = Vec::new();
+    for id in (1..).step_by(2).take(16) {
+        streams.push(opened(&mut client, &mut session, id).await);
+    }
+    client.syn(33).await;
+    assert_eq!(client.hear().await.as_deref(), Some("RstStream { id: 33 }"));
+    // With what is its own, it carries as much as is wanted.
+    let stream = &mut streams[0];
+    let answer = vec![b'x'; 100_000];
+    let hearing = async {
+        let mut heard = 0;
+        while heard < answer.len() {
+            heard += client.hear().await.expect("the session goes on").len();
+        }
+    };
+    let (written, ()) = tokio::join!(stream.write_all(&answer), hearing);
+    written.expect("the client reads");
+    drop(streams.pop());
+    assert_eq!(client.hear().await.as_deref(), Some("RstStream { id: 31 }"));
+    opened(&mut client, &mut session, 35).await;
+}
+
+#[tokio::test]
+async fn a_stream_with_long_headers_is_refused() {
+    let (mut client, mut session) = Client::open(no_limit());
+    let text = "x".repeat(5000);
+    let length = (text.len() as u32).to_be_bytes();
+    let block =
+        [&1_u32.to_be_bytes()[..], &9_u32.to_be_bytes(), b"requestid", &length, text.as_bytes()].concat();
+    let block = client.deflater.deflate(&block);
+    client.syn_with(1, &block).await;
+    assert_eq!(client.hear().await.as_deref(), Some("RstStream { id: 1 }"));
+    opened(&mut client, &mut session, 3).await;
 }

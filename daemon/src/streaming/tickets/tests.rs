@@ -1,11 +1,12 @@
-use linkspan_pod_sandbox::model::SandboxId;
+use linkspan_pod_sandbox::StreamSet;
+use linkspan_pod_sandbox::model::{ContainerId, SandboxId};
 use proptest::prelude::*;
 
 use super::*;
 
 /// Tells one ticket from another by its port.
 fn ticket(port: u16) -> Ticket {
-    let sandbox = SandboxId::try_from("a".repeat(64)).unwrap();
+    let sandbox = SandboxId::try_from(format!("{:064x}", port / 10)).unwrap();
     Ticket::PortForward { sandbox, ports: vec![port] }
 }
 
@@ -50,7 +51,10 @@ fn there_is_room_again_when_one_was_opened_or_all_have_expired() {
         tickets.insert(token(number), ticket(number), now).unwrap();
     }
     let next = u16::MAX;
-    assert_eq!(tickets.insert(token(next), ticket(next), now), Err(TooMany));
+    assert_eq!(
+        tickets.insert(token(next), ticket(next), now),
+        Err(TooMany(format!("{MOST} streaming URLs")))
+    );
     assert_eq!(port(tickets.take(&token(7), now)), Some(7));
     tickets.insert(token(next), ticket(next), now).unwrap();
     for number in numbers() {
@@ -102,4 +106,37 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn urls_of_one_container_leave_room_for_others() {
+    let (mut tickets, now) = (Tickets::default(), Instant::now());
+    let of = |letter: &str| exec(letter, "ls");
+    for number in (0..).take(MOST_OF_ONE) {
+        tickets.insert(token(number), of("a"), now).unwrap();
+    }
+    let refused = tickets.insert(token(1000), of("a"), now).unwrap_err().to_string();
+    assert!(
+        refused.starts_with(&format!("64 streaming URLs of container {} were", "a".repeat(64))),
+        "{refused}"
+    );
+    tickets.insert(token(1001), of("b"), now).unwrap();
+}
+
+#[test]
+fn commands_that_wait_take_so_much_memory_and_no_more() {
+    let (mut tickets, now) = (Tickets::default(), Instant::now());
+    let long = "x".repeat(1 << 20);
+    let fit = (0..100).take_while(|number| {
+        let letter = if *number % 2 == 0 { "a" } else { "b" };
+        tickets.insert(token(*number), exec(letter, &long), now).is_ok()
+    });
+    assert_eq!(fit.count(), 15);
+    tickets.insert(token(1000), exec("c", "ls"), now).unwrap();
+}
+
+fn exec(letter: &str, word: &str) -> Ticket {
+    let container = ContainerId::try_from(letter.repeat(64)).unwrap();
+    let streams = StreamSet { stdin: false, stdout: true, stderr: true, tty: false };
+    Ticket::Exec { container, command: vec![word.to_owned()], streams }
 }

@@ -1,9 +1,10 @@
 //! Certificates of this test's own, in files, and real handshakes over a socket pair.
 
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use linkspan_config::{Place, Sources};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rustix::fs::{FileType, Mode};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tempfile::TempDir;
@@ -81,7 +82,7 @@ impl Node {
         let name = ServerName::try_from("127.0.0.1").unwrap();
         let (ours, theirs) = tokio::io::duplex(64 * 1024);
         let (accepted, connected) = tokio::join!(
-            TlsAcceptor::from(tls.current()).accept(theirs),
+            TlsAcceptor::from(tls.current().await).accept(theirs),
             TlsConnector::from(Arc::new(config)).connect(name, ours),
         );
         let (accepted, connected) = match (accepted, connected) {
@@ -140,16 +141,16 @@ async fn files_that_are_no_good_leave_the_old_certificate() {
     assert_eq!(node.dial(&tls, STRANGER).await.unwrap(), second);
 }
 
-#[test]
-fn files_that_have_not_changed_are_not_read() {
+#[tokio::test]
+async fn files_that_have_not_changed_are_not_read() {
     let node = Node::new();
     node.install("first");
     let tls = Tls::open(&node.config()).unwrap().unwrap();
-    let before = tls.current();
-    assert!(Arc::ptr_eq(&before, &tls.current()));
+    let before = tls.current().await;
+    assert!(Arc::ptr_eq(&before, &tls.current().await));
     let key = fs::File::options().write(true).open(node.dir.path().join("key.pem")).unwrap();
     key.set_modified(SystemTime::UNIX_EPOCH).unwrap();
-    assert!(!Arc::ptr_eq(&before, &tls.current()), "a file of another time is another file");
+    assert!(!Arc::ptr_eq(&before, &tls.current().await), "a file of another time is another file");
 }
 
 #[tokio::test]
@@ -193,4 +194,21 @@ fn bad_files_are_named_when_the_daemon_starts() {
     assert!(refused().contains("with key"), "{}", refused());
     node.write("cert.pem", "");
     assert!(refused().starts_with("streaming.tls_cert_file: no certificate in "), "{}", refused());
+}
+
+#[tokio::test]
+async fn files_that_do_not_answer_leave_the_old_certificate() {
+    let node = Node::new();
+    let first = node.install("first");
+    let tls = Tls::open(&node.config()).unwrap().unwrap();
+    // To open it for reading takes until somebody opens it for writing.
+    let fifo = node.dir.path().join("fifo");
+    rustix::fs::mknodat(rustix::fs::CWD, &fifo, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    fs::rename(&fifo, node.dir.path().join("cert.pem")).unwrap();
+    let began = Instant::now();
+    let (one, other) = tokio::join!(node.dial(&tls, STRANGER), node.dial(&tls, STRANGER));
+    assert_eq!((one.unwrap(), other.unwrap()), (first.clone(), first));
+    assert!(began.elapsed() < 3 * LOOK, "{:?}", began.elapsed());
+    // The thread that reads it comes back, and the test to its end.
+    drop(fs::File::options().write(true).open(node.dir.path().join("cert.pem")).unwrap());
 }

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -25,24 +25,52 @@ use tokio_tungstenite::{WebSocketStream, tungstenite};
 use tokio_util::sync::{CancellationToken, PollSender};
 
 use super::channel::{Encoding, Inbound};
-use super::{BUFFER_BYTES, close_frame, goodbye, take, verdict};
+use super::meter::{Held, Meter};
+use super::{MAX_SENT_BYTES, Metered, close_frame, goodbye, take, verdict};
 use crate::streaming::activity::Activity;
+use crate::streaming::budget::{Budget, Pool};
 
 const HEARTBEAT: Duration = Duration::from_secs(10);
 /// How long a client may say nothing at all, pings included, once it was told that all is over.
 const FAREWELL: Duration = Duration::from_secs(30);
 /// How long it takes to tell a client off that does not listen.
 const TELLING_OFF: Duration = Duration::from_secs(2);
-/// Messages of at most [`BUFFER_BYTES`] that wait to be written.
+/// Messages of at most [`MAX_SENT_BYTES`] that wait to be written.
 const OUTBOUND: usize = 4;
+/// What of them need not be borrowed, in bytes of data.
+const OWN_BYTES: usize = 16 << 10;
 
 /// The channels of a connection that does not run yet. Data on channels without a reader is ignored.
 pub(crate) struct Channels {
     encoding: Encoding,
     close_signal: bool,
-    readers: BTreeMap<u8, mpsc::Sender<Bytes>>,
-    outbound: mpsc::Sender<Message>,
-    queue: mpsc::Receiver<Message>,
+    readers: BTreeMap<u8, mpsc::Sender<Received>>,
+    outbound: mpsc::Sender<Outbound>,
+    queue: mpsc::Receiver<Outbound>,
+    unsent: Arc<Mutex<Budget>>,
+    pool: Pool,
+}
+
+/// A message's data, which counts until it is used. Without any it is the end.
+type Received = (Bytes, Option<Held>);
+/// A message, which counts until it is sent.
+type Outbound = (Message, Unsent);
+
+/// Bytes that wait to be sent.
+#[derive(Debug)]
+struct Unsent {
+    budget: Arc<Mutex<Budget>>,
+    bytes: usize,
+}
+
+impl Drop for Unsent {
+    fn drop(&mut self) {
+        lock(&self.budget).give_back(self.bytes);
+    }
+}
+
+fn lock(budget: &Mutex<Budget>) -> MutexGuard<'_, Budget> {
+    budget.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A connection that runs; dropping it ends it at once.
@@ -67,31 +95,43 @@ struct Shared {
 
 impl Channels {
     /// `close_signal`: the client may end a channel alone.
-    pub(crate) fn new(encoding: Encoding, close_signal: bool) -> Self {
+    pub(crate) fn new(encoding: Encoding, close_signal: bool, pool: &Pool) -> Self {
         let (outbound, queue) = mpsc::channel(OUTBOUND);
-        Self { encoding, close_signal, readers: BTreeMap::new(), outbound, queue }
+        let unsent = Arc::new(Mutex::new(Budget::backed(OUTBOUND * MAX_SENT_BYTES, OWN_BYTES, pool)));
+        Self { encoding, close_signal, readers: BTreeMap::new(), outbound, queue, unsent, pool: pool.clone() }
+    }
+
+    /// What those may borrow from whom the channels are for.
+    pub(crate) fn pool(&self) -> &Pool {
+        &self.pool
     }
 
     /// What the client sends on `channel`. Its end is the client's close signal; if the client leaves, reading fails.
     pub(crate) fn reader(&mut self, channel: u8) -> Reader {
         let (sender, messages) = mpsc::channel(1);
         self.readers.insert(channel, sender);
-        Reader { messages, current: Bytes::new(), ended: false }
+        Reader { messages, current: Bytes::new(), held: None, ended: false }
     }
 
     pub(crate) fn writer(&self, channel: u8) -> Writer {
-        Writer { encoding: self.encoding, channel, queue: PollSender::new(self.outbound.clone()) }
+        Writer {
+            encoding: self.encoding,
+            channel,
+            queue: PollSender::new(self.outbound.clone()),
+            unsent: self.unsent.clone(),
+        }
     }
 
     /// Starts reading and writing. Without data for `idle`, the connection ends.
-    pub(crate) fn open<IO>(self, socket: WebSocketStream<IO>, idle: Duration) -> Open
+    pub(crate) fn open<IO>(self, socket: WebSocketStream<Metered<IO>>, idle: Duration) -> Open
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let shared = Shared::new();
+        let meter = socket.get_ref().meter();
         let (sink, stream) = socket.split();
-        let inbound =
-            Inlet { encoding: self.encoding, close_signal: self.close_signal, readers: self.readers };
+        let Self { encoding, close_signal, readers, .. } = self;
+        let inbound = Inlet { encoding, close_signal, readers, meter };
         let mut tasks = JoinSet::new();
         tasks.spawn(inbound.run(stream, shared.clone()));
         tasks.spawn(write(sink, self.queue, shared.clone()));
@@ -160,7 +200,8 @@ async fn watch(shared: Shared, idle: Duration) {
 struct Inlet {
     encoding: Encoding,
     close_signal: bool,
-    readers: BTreeMap<u8, mpsc::Sender<Bytes>>,
+    readers: BTreeMap<u8, mpsc::Sender<Received>>,
+    meter: Meter,
 }
 
 impl Inlet {
@@ -175,8 +216,9 @@ impl Inlet {
                 Some(Ok(message)) => message,
             };
             shared.heard.touch();
+            let held = self.meter.finished(&message);
             if let Message::Text(_) | Message::Binary(_) = message
-                && let Err(told) = self.deliver(message.into_data(), &shared).await
+                && let Err(told) = self.deliver(message.into_data(), held, &shared).await
             {
                 break Some(told);
             }
@@ -185,21 +227,21 @@ impl Inlet {
         shared.end(told);
     }
 
-    async fn deliver(&mut self, message: Bytes, shared: &Shared) -> Result<(), CloseFrame> {
+    async fn deliver(&mut self, message: Bytes, held: Held, shared: &Shared) -> Result<(), CloseFrame> {
         let inbound = self.encoding.decode(message, self.close_signal);
         match inbound.map_err(|error| close_frame(CloseCode::Invalid, error.to_string()))? {
             Inbound::Data { channel, data } if !data.is_empty() => {
                 shared.data.touch();
                 // Nobody reads it any more: it is thrown away, so that the rest goes on.
                 if let Some(reader) = self.readers.get(&channel)
-                    && reader.send(data).await.is_err()
+                    && reader.send((data, Some(held))).await.is_err()
                 {
                     self.readers.remove(&channel);
                 }
             }
             Inbound::End { channel } => {
                 if let Some(reader) = self.readers.remove(&channel) {
-                    let _ = reader.send(Bytes::new()).await;
+                    let _ = reader.send((Bytes::new(), None)).await;
                 }
             }
             Inbound::Data { .. } | Inbound::Nothing => {}
@@ -211,7 +253,7 @@ impl Inlet {
 /// Writes what the channels' writers send until they are gone, and then says goodbye.
 async fn write<IO>(
     mut sink: SplitSink<WebSocketStream<IO>, Message>,
-    mut queue: mpsc::Receiver<Message>,
+    mut queue: mpsc::Receiver<Outbound>,
     shared: Shared,
 ) where
     IO: AsyncRead + AsyncWrite + Unpin,
@@ -246,18 +288,21 @@ async fn write<IO>(
 /// Writes `message` and what else waits in the queue, and then flushes once.
 async fn write_all<IO>(
     sink: &mut SplitSink<WebSocketStream<IO>, Message>,
-    message: Message,
-    queue: &mut mpsc::Receiver<Message>,
+    (message, unsent): Outbound,
+    queue: &mut mpsc::Receiver<Outbound>,
     data: &Activity,
 ) -> Result<(), tungstenite::Error>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
     sink.feed(message).await?;
-    while let Ok(message) = queue.try_recv() {
+    let mut all = vec![unsent];
+    while let Ok((message, unsent)) = queue.try_recv() {
         sink.feed(message).await?;
+        all.push(unsent);
     }
     sink.flush().await?;
+    drop(all);
     data.touch();
     Ok(())
 }
@@ -265,8 +310,9 @@ where
 /// See [`Channels::reader`].
 pub(crate) struct Reader {
     /// An empty message is the end.
-    messages: mpsc::Receiver<Bytes>,
+    messages: mpsc::Receiver<Received>,
     current: Bytes,
+    held: Option<Held>,
     ended: bool,
 }
 
@@ -278,14 +324,17 @@ impl AsyncRead for Reader {
     ) -> Poll<io::Result<()>> {
         if self.current.is_empty() && !self.ended {
             match ready!(self.messages.poll_recv(cx)) {
-                Some(message) => {
+                Some((message, held)) => {
                     self.ended = message.is_empty();
-                    self.current = message;
+                    (self.current, self.held) = (message, held);
                 }
                 None => return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into())),
             }
         }
         take(&mut self.current, buffer);
+        if self.current.is_empty() {
+            self.held = None;
+        }
         Poll::Ready(Ok(()))
     }
 }
@@ -295,16 +344,27 @@ impl AsyncRead for Reader {
 pub(crate) struct Writer {
     encoding: Encoding,
     channel: u8,
-    queue: PollSender<Message>,
+    queue: PollSender<Outbound>,
+    unsent: Arc<Mutex<Budget>>,
 }
 
 impl AsyncWrite for Writer {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         ready!(self.queue.poll_reserve(cx)).map_err(|_| io::ErrorKind::BrokenPipe)?;
-        let most = bytes.len().min(BUFFER_BYTES);
-        let message = self.encoding.encode(self.channel, &bytes[..most]);
-        self.queue.send_item(message).map_err(|_| io::ErrorKind::BrokenPipe)?;
-        Poll::Ready(Ok(most))
+        let length = {
+            let mut unsent = lock(&self.unsent);
+            let room = unsent.left_for(u32::from(self.channel), cx.waker());
+            if room == 0 {
+                return Poll::Pending;
+            }
+            let length = bytes.len().min(MAX_SENT_BYTES).min(room);
+            unsent.take(length);
+            length
+        };
+        let unsent = Unsent { budget: self.unsent.clone(), bytes: length };
+        let message = self.encoding.encode(self.channel, &bytes[..length]);
+        self.queue.send_item((message, unsent)).map_err(|_| io::ErrorKind::BrokenPipe)?;
+        Poll::Ready(Ok(length))
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {

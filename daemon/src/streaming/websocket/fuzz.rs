@@ -8,6 +8,7 @@ use futures_util::{FutureExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 use super::{Encoding, Tunnel, accept, verdict};
+use crate::streaming::budget::Pool;
 
 /// The bytes of a peer, in pieces; what is written to it is not looked at. Never waits.
 struct Peer<'a> {
@@ -52,7 +53,7 @@ pub(in crate::streaming) fn noise(data: &[u8]) {
     let piece = usize::from(*size).max(1);
     let encoding = if size % 2 == 0 { Encoding::Binary } else { Encoding::Base64 };
     let channels = async {
-        let mut socket = accept(Peer { bytes, piece }).await;
+        let mut socket = accept(Peer { bytes, piece }, &Pool::new()).await;
         while let Some(message) = socket.next().await {
             match message {
                 Ok(message) => drop(encoding.decode(message.into_data(), size % 3 == 0)),
@@ -63,7 +64,7 @@ pub(in crate::streaming) fn noise(data: &[u8]) {
     channels.now_or_never().expect("a peer that says all at once is heard at once");
     let tunnel = async {
         let mut all = Vec::new();
-        let _ = Tunnel::new(accept(Peer { bytes, piece }).await).read_to_end(&mut all).await;
+        let _ = Tunnel::new(accept(Peer { bytes, piece }, &Pool::new()).await).read_to_end(&mut all).await;
         assert!(all.len() <= bytes.len(), "more came than was sent");
     };
     tunnel.now_or_never().expect("a peer that says all at once is heard at once");

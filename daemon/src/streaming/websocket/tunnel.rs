@@ -10,18 +10,22 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-use super::{BUFFER_BYTES, goodbye, take};
+use super::meter::{Held, Meter};
+use super::{MAX_SENT_BYTES, Metered, goodbye, take};
 
 /// Binary messages as bytes. The peer's close is the end of file; shutting down sends ours.
 pub(crate) struct Tunnel<IO> {
-    socket: WebSocketStream<IO>,
+    socket: WebSocketStream<Metered<IO>>,
+    meter: Meter,
     current: Bytes,
+    held: Option<Held>,
     closing: bool,
 }
 
-impl<IO> Tunnel<IO> {
-    pub(crate) fn new(socket: WebSocketStream<IO>) -> Self {
-        Self { socket, current: Bytes::new(), closing: false }
+impl<IO: AsyncRead + AsyncWrite + Unpin> Tunnel<IO> {
+    pub(crate) fn new(socket: WebSocketStream<Metered<IO>>) -> Self {
+        let meter = socket.get_ref().meter();
+        Self { socket, meter, current: Bytes::new(), held: None, closing: false }
     }
 }
 
@@ -32,10 +36,14 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for Tunnel<IO> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         while self.current.is_empty() {
-            match ready!(self.socket.poll_next_unpin(cx)) {
+            let message = match ready!(self.socket.poll_next_unpin(cx)) {
                 None => return Poll::Ready(Ok(())),
-                Some(Ok(Message::Binary(bytes))) => self.current = bytes,
-                Some(Ok(Message::Text(_))) => {
+                Some(message) => message.map_err(io_error)?,
+            };
+            let held = self.meter.finished(&message);
+            match message {
+                Message::Binary(bytes) => (self.current, self.held) = (bytes, Some(held)),
+                Message::Text(_) => {
                     let error = io::Error::new(
                         io::ErrorKind::InvalidData,
                         "a text message where SPDY's bytes are expected",
@@ -43,11 +51,13 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for Tunnel<IO> {
                     return Poll::Ready(Err(error));
                 }
                 // Pings are answered below us; a close is followed by the end.
-                Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_))) => {}
-                Some(Err(error)) => return Poll::Ready(Err(io_error(error))),
+                Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_) => {}
             }
         }
         take(&mut self.current, buffer);
+        if self.current.is_empty() {
+            self.held = None;
+        }
         Poll::Ready(Ok(()))
     }
 }
@@ -55,7 +65,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for Tunnel<IO> {
 impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Tunnel<IO> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         ready!(Pin::new(&mut self.socket).poll_ready(cx)).map_err(io_error)?;
-        let most = bytes.len().min(BUFFER_BYTES);
+        let most = bytes.len().min(MAX_SENT_BYTES);
         let message = Message::Binary(Bytes::copy_from_slice(&bytes[..most]));
         Pin::new(&mut self.socket).start_send(message).map_err(io_error)?;
         Poll::Ready(Ok(most))

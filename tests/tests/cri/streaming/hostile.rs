@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use linkspan_tests::node::Node;
-use linkspan_tests::streaming::{self, Answer, Channels, Streams, ask, upgrade};
+use linkspan_tests::streaming::{self, Answer, Channels, Frame, Spdy, Streams, ask, upgrade};
 use linkspan_tests::{need, node, requests, wait};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_tungstenite::tungstenite::Message;
@@ -170,6 +170,55 @@ async fn many_half_open_connections_keep_nobody_out() {
         }
         let session = tokio::time::timeout(Duration::from_secs(20), Channels::open(&url, V5)).await??;
         assert_eq!(session.end().await?.exit_code(), Some(0));
+        Ok(())
+    })
+    .await;
+}
+
+/// Of the stream for errors of a forwarded connection.
+fn headers(request: &str) -> [(&str, &str); 3] {
+    [("streamtype", "error"), ("port", "80"), ("requestid", request)]
+}
+
+#[tokio::test]
+async fn one_pod_takes_only_so_many_sessions_and_streams_and_others_still_get_theirs() {
+    need!();
+    node::run(async |node| {
+        let (sandbox_id, id) = node.run_pod(&requests::sandbox(node, "greedy"), &requests::idle("c")).await?;
+        let (_, other) = node.run_pod(&requests::sandbox(node, "modest"), &requests::idle("c")).await?;
+        let mut sessions = Vec::new();
+        let refused = loop {
+            let url =
+                streaming::exec_url(&mut node.runtime, &id, &["sleep", "6300"], Streams::OUTPUT).await?;
+            let answer = upgrade(&url, &[V5]).await?;
+            match answer.status {
+                101 => sessions.push(answer),
+                _ => break answer,
+            }
+            ensure!(sessions.len() < 200, "no end of sessions of one container");
+        };
+        ensure!(refused.status == 429 && sessions.len() >= 50, "{} after {}", refused.status, sessions.len());
+        assert_eq!(exec(node, &other, &["true"], Streams::OUTPUT).await?.end().await?.exit_code(), Some(0));
+        assert_eq!(node.output(&id, &["echo", "probed"]).await?, "probed");
+
+        let url = streaming::port_forward_url(&mut node.runtime, &sandbox_id, &[]).await?;
+        let mut session = Spdy::open(&url, "portforward.k8s.io").await?;
+        let (long, fits) = ("r".repeat(257), "r".repeat(256));
+        let stream = session.stream(&headers(&long)).await?;
+        assert_eq!(session.next().await?, Some(Frame::Reset { stream }), "a request ID of 257 bytes");
+        let stream = session.stream(&headers(&fits)).await?;
+        assert_eq!(session.next().await?, Some(Frame::Reply { stream }), "a request ID of 256 bytes");
+        let mut taken = 0;
+        for number in 0..1000 {
+            let request = number.to_string();
+            let stream = session.stream(&headers(&request)).await?;
+            match session.next().await? {
+                Some(Frame::Reply { .. }) => taken += 1,
+                Some(Frame::Reset { stream: refused }) if refused == stream => break,
+                frame => anyhow::bail!("{frame:?}"),
+            }
+        }
+        ensure!((100..1000).contains(&taken), "{taken} halves of connections are taken");
         Ok(())
     })
     .await;

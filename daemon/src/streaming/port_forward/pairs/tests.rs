@@ -67,3 +67,14 @@ proptest! {
         prop_assert_eq!(pairs.deadline(), None);
     }
 }
+
+#[test]
+fn only_so_many_streams_wait_and_the_others_of_them_are_still_taken() {
+    let now = Instant::now();
+    let mut pairs = Pairs::new();
+    for request in 0..MOST_HALVES {
+        assert!(pairs.has_room(&request.to_string()));
+        pairs.add(&request.to_string(), Purpose::Error, 80, (), now);
+    }
+    assert!(!pairs.has_room("one more") && pairs.has_room("7"));
+}

@@ -2,9 +2,9 @@
 
 use std::task::Waker;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, Bytes};
 
-use super::{Core, Entry, FRAME_OVERHEAD, Life, MAX_DATA, WINDOW_STEP, wake};
+use super::{Core, Entry, FRAME_OVERHEAD, Life, MAX_DATA, STREAM_BYTES, WINDOW_STEP, wake};
 use crate::streaming::spdy::frame::{self, GoAway, Reset};
 use crate::streaming::spdy::headers::Headers;
 
@@ -25,13 +25,39 @@ pub(in crate::streaming::spdy) enum Write {
     Full,
 }
 
+impl Entry {
+    /// How many bytes were read, and how much of [`Entry::in_bytes`] is let go with them.
+    fn read(&mut self, buffer: &mut tokio::io::ReadBuf<'_>) -> (usize, usize) {
+        let (mut length, mut let_go) = (0, 0);
+        while buffer.remaining() > 0
+            && let Some(piece) = self.inbox.front_mut()
+        {
+            let part = piece.len().min(buffer.remaining());
+            buffer.put_slice(&piece[..part]);
+            piece.advance(part);
+            length += part;
+            let_go += part;
+            if piece.is_empty() {
+                self.inbox.pop_front();
+                let_go += FRAME_OVERHEAD;
+            }
+        }
+        if self.inbox.is_empty() {
+            // What it once grew to is given back.
+            self.inbox = std::collections::VecDeque::new();
+        }
+        self.in_bytes -= let_go;
+        (length, let_go)
+    }
+}
+
 impl Core {
     pub(in crate::streaming::spdy) fn take_incoming(&mut self) -> Option<(u32, Headers)> {
         self.incoming.pop_front()
     }
 
     pub(in crate::streaming::spdy) fn accept(&mut self, id: u32) {
-        let block = self.deflater.empty();
+        let block = self.replies.next_block();
         self.say(&frame::syn_reply(id, &block));
     }
 
@@ -61,16 +87,10 @@ impl Core {
             entry.reader = Some(waker.clone());
             return Read::Nothing;
         }
-        let length = entry.inbox.len().min(buffer.remaining());
         let was_full = entry.is_full();
-        buffer.put_slice(&entry.inbox[..length]);
-        entry.inbox.advance(length);
-        if entry.inbox.is_empty() {
-            // What it once grew to is given back.
-            entry.inbox = BytesMut::new();
-        }
+        let (length, let_go) = entry.read(buffer);
         self.full.give_back(usize::from(was_full && !entry.is_full()));
-        self.in_bytes.give_back(length);
+        self.in_bytes.give_back(let_go);
         entry.consumed = entry.consumed.saturating_add(length as u32);
         if entry.consumed >= WINDOW_STEP && !entry.received_fin {
             let update = frame::window_update(id, std::mem::take(&mut entry.consumed));
@@ -90,12 +110,18 @@ impl Core {
         let window = if windows { entry.window.min(self.session_window) } else { i64::MAX };
         let length = data.len().min(MAX_DATA).min(usize::try_from(window).unwrap_or(0));
         if length == 0 {
+            // It waits for a window.
             entry.writer = Some(waker.clone());
             return Write::Full;
         }
-        if !entry.out_bytes.is_left_for(id, waker) || !self.out_bytes.is_left_for(id, waker) {
+        let room = match entry.out_bytes.left_for(id, waker) {
+            0 => 0,
+            _ => self.out_bytes.left_for(id, waker),
+        };
+        if room == 0 {
             return Write::Full;
         }
+        let length = length.min(room);
         entry.window -= length as i64;
         self.session_window -= length as i64;
         self.activity.touch();
@@ -136,7 +162,9 @@ impl Core {
     }
 
     fn forget(&mut self, id: u32) {
-        self.streams.remove(&id);
+        if self.streams.remove(&id).is_some() {
+            self.stream_bytes.give_back(STREAM_BYTES);
+        }
         self.out_bytes.dismiss(id);
     }
 
@@ -144,8 +172,8 @@ impl Core {
         let Some(entry) = self.streams.get_mut(&id) else { return };
         self.full.give_back(usize::from(entry.is_full()));
         let inbox = std::mem::take(&mut entry.inbox);
-        self.in_bytes.give_back(inbox.len());
-        self.session_consumed(inbox.len());
+        self.in_bytes.give_back(std::mem::take(&mut entry.in_bytes));
+        self.session_consumed(inbox.iter().map(Bytes::len).sum());
     }
 
     pub(super) fn empty_outbox(&mut self, id: u32) {
@@ -257,7 +285,7 @@ impl Core {
     /// What is held in memory, about, in bytes.
     #[cfg(any(test, fuzzing))]
     pub(in crate::streaming::spdy) fn held_bytes(&self) -> usize {
-        let inboxes: usize = self.streams.values().map(|entry| entry.inbox.capacity()).sum();
-        inboxes + self.out_bytes.used() + self.control.capacity()
+        let streams = self.stream_bytes.used() + self.in_bytes.used();
+        streams + self.out_bytes.used() + self.control.capacity()
     }
 }

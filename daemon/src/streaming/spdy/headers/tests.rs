@@ -41,9 +41,21 @@ fn a_block_that_becomes_large_is_refused() {
 
 #[test]
 fn our_own_empty_blocks_are_read() {
-    let (mut deflater, mut inflater) = (Deflater::new(), Inflater::new());
+    let (mut blocks, mut inflater) = (EmptyBlocks::new(), Inflater::new());
     for _ in 0..3 {
-        assert_eq!(inflater.read(&deflater.empty()).expect("a valid block"), Headers::default());
+        assert_eq!(inflater.read(&blocks.next_block()).expect("a valid block"), Headers::default());
+    }
+}
+
+#[test]
+fn long_headers_are_told() {
+    for (length, too_long) in [(MAX_HEADER_BYTES, false), (MAX_HEADER_BYTES + 1, true)] {
+        let text = "x".repeat(length);
+        for headers in [[("port", text.as_str())], [(text.as_str(), "80")]] {
+            let block = Deflater::new().deflate(&block(&headers));
+            let headers = Inflater::new().read(&block).expect("a valid block");
+            assert_eq!(headers.are_too_long(), too_long, "{length}");
+        }
     }
 }
 

@@ -15,7 +15,7 @@ fn pipe() -> (DuplexStream, DuplexStream) {
 /// Runs `channels` on one end of a pipe; the other end is the client.
 async fn connect(channels: Channels, idle: Duration) -> (Open, Peer) {
     let (ours, theirs) = pipe();
-    let open = channels.open(accept(ours).await, idle);
+    let open = channels.open(accept(ours, &Pool::new()).await, idle);
     (open, WebSocketStream::from_raw_socket(theirs, Role::Client, None).await)
 }
 
@@ -38,7 +38,7 @@ async fn read_all(peer: &mut Peer) -> (Vec<Bytes>, Option<CloseCode>) {
 
 #[tokio::test]
 async fn channels_carry_data_both_ways_and_end_alone() {
-    let mut channels = Channels::new(Encoding::Binary, true);
+    let mut channels = Channels::new(Encoding::Binary, true, &Pool::new());
     let (mut stdin, mut resize) = (channels.reader(0), channels.reader(4));
     let mut stdout = channels.writer(1);
     let (open, mut peer) = connect(channels, LONG).await;
@@ -60,7 +60,7 @@ async fn channels_carry_data_both_ways_and_end_alone() {
 #[tokio::test]
 async fn a_client_that_leaves_is_no_end_of_input() {
     for says_goodbye in [true, false] {
-        let mut channels = Channels::new(Encoding::Binary, true);
+        let mut channels = Channels::new(Encoding::Binary, true, &Pool::new());
         let mut stdin = channels.reader(0);
         let (open, mut peer) = connect(channels, LONG).await;
         send(&mut peer, b"\0half").await;
@@ -78,7 +78,7 @@ async fn a_client_that_leaves_is_no_end_of_input() {
 
 #[tokio::test]
 async fn nothing_that_was_written_is_lost_at_the_end() {
-    let channels = Channels::new(Encoding::Base64, false);
+    let channels = Channels::new(Encoding::Base64, false, &Pool::new());
     let mut stdout = channels.writer(1);
     let (open, mut peer) = connect(channels, LONG).await;
     let sent: Vec<u8> = (0..3_000_000u32).map(|n| n.to_le_bytes()[0]).collect();
@@ -101,7 +101,7 @@ async fn nothing_that_was_written_is_lost_at_the_end() {
 
 #[tokio::test]
 async fn what_nobody_reads_holds_up_nothing_but_what_is_behind_it() {
-    let mut channels = Channels::new(Encoding::Binary, false);
+    let mut channels = Channels::new(Encoding::Binary, false, &Pool::new());
     let (unwanted, mut wanted) = (channels.reader(0), channels.reader(4));
     let (_open, mut peer) = connect(channels, LONG).await;
     let flood = [vec![0], vec![7; 30_000]].concat();
@@ -121,7 +121,7 @@ async fn what_nobody_reads_holds_up_nothing_but_what_is_behind_it() {
 
 #[tokio::test]
 async fn a_ping_is_answered() {
-    let channels = Channels::new(Encoding::Binary, false);
+    let channels = Channels::new(Encoding::Binary, false, &Pool::new());
     let _stdout = channels.writer(1);
     let (_open, mut peer) = connect(channels, LONG).await;
     peer.send(Message::Ping(Bytes::from_static(b"there?"))).await.unwrap();
@@ -130,7 +130,7 @@ async fn a_ping_is_answered() {
 
 #[tokio::test]
 async fn a_connection_that_carries_nothing_ends() {
-    let channels = Channels::new(Encoding::Binary, false);
+    let channels = Channels::new(Encoding::Binary, false, &Pool::new());
     let stdout = channels.writer(1);
     let (open, mut peer) = connect(channels, Duration::from_millis(20)).await;
     open.gone().cancelled().await;
@@ -141,10 +141,10 @@ async fn a_connection_that_carries_nothing_ends() {
 
 /// What the server answers to these bytes after the handshake: the code of its close frame.
 async fn verdict_on(wire: &[u8], encoding: Encoding) -> u16 {
-    let mut channels = Channels::new(encoding, true);
+    let mut channels = Channels::new(encoding, true, &Pool::new());
     let (_stdin, stdout) = (channels.reader(0), channels.writer(1));
     let (ours, mut theirs) = pipe();
-    let open = channels.open(accept(ours).await, LONG);
+    let open = channels.open(accept(ours, &Pool::new()).await, LONG);
     theirs.write_all(wire).await.unwrap();
     open.gone().cancelled().await;
     drop(stdout);
@@ -178,7 +178,7 @@ async fn a_peer_that_breaks_the_rules_is_told_which() {
 async fn a_connection_that_we_end_early_never_looks_regular() {
     for _ in 0..50 {
         let (ours, theirs) = pipe();
-        let (sink, _stream) = accept(ours).await.split();
+        let (sink, _stream) = accept(ours, &Pool::new()).await.split();
         let (outbound, queue) = mpsc::channel(OUTBOUND);
         let shared = Shared::new();
         shared.end(Some(close_frame(CloseCode::Away, "idle".into())));
@@ -189,4 +189,78 @@ async fn a_connection_that_we_end_early_never_looks_regular() {
         let Some(Ok(Message::Close(Some(frame)))) = peer.next().await else { panic!("no close frame") };
         assert_eq!(frame.code, CloseCode::Away);
     }
+}
+
+/// A channel whose reader is read by nobody unless the test does, and the client.
+async fn unread(pool: &Pool) -> (Open, (Reader, Writer), Peer) {
+    let mut channels = Channels::new(Encoding::Binary, true, pool);
+    // Without a writer, the connection would end at once.
+    let reader = (channels.reader(0), channels.writer(1));
+    let (ours, theirs) = pipe();
+    let open = channels.open(accept(ours, pool).await, LONG);
+    (open, reader, WebSocketStream::from_raw_socket(theirs, Role::Client, None).await)
+}
+
+#[tokio::test]
+async fn a_message_that_finds_no_room_is_told_so_and_shorter_ones_always_find_it() {
+    let pool = Pool::of(1 << 20);
+    let (open, mut reader, mut peer) = unread(&pool).await;
+    let message = vec![0; 60_000];
+    for _ in 0..3 {
+        peer.feed(Message::Binary(message.clone().into())).await.unwrap();
+        let mut bytes = vec![0; message.len() - 1];
+        let (sent, read) = tokio::join!(peer.flush(), reader.0.read_exact(&mut bytes));
+        sent.unwrap();
+        read.unwrap();
+    }
+    let sending = async { peer.send(Message::Binary(vec![0; 2 << 20].into())).await };
+    let told = async { open.gone().cancelled().await };
+    tokio::join!(async { drop(sending.await) }, told);
+    assert_eq!(read_all(&mut peer).await.1, Some(CloseCode::Again));
+    drop((open, reader, peer));
+    while pool.left() != 1 << 20 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn messages_that_nobody_reads_are_not_followed_by_others() {
+    let pool = Pool::of(64 << 20);
+    let (open, reader, mut peer) = unread(&pool).await;
+    let sent = async {
+        for _ in 0..100 {
+            peer.send(Message::Binary(vec![0; 4 << 20].into())).await.unwrap();
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(1), sent).await.expect_err("the client has to wait");
+    // One that is used, one that waits, one that would, and the beginning of the next.
+    assert!(pool.left() >= (64 - 16) << 20, "{} bytes are held", (64 << 20) - pool.left());
+    drop((open, reader));
+}
+
+#[tokio::test]
+async fn control_frames_between_the_parts_of_a_message_hide_nothing() {
+    use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+    use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
+    let pool = Pool::of(1 << 20);
+    let (open, reader, mut peer) = unread(&pool).await;
+    let gone = open.gone();
+    let parts = async {
+        let mut code = OpCode::Data(Data::Binary);
+        loop {
+            let part = Frame::message(vec![0; 10_000], code, false);
+            if peer.send(Message::Frame(part)).await.is_err()
+                || peer.send(Message::Ping(Bytes::new())).await.is_err()
+            {
+                break;
+            }
+            code = OpCode::Data(Data::Continue);
+        }
+    };
+    tokio::select! {
+        () = gone.cancelled() => {}
+        () = parts => {}
+    }
+    assert_eq!(read_all(&mut peer).await.1, Some(CloseCode::Again));
+    drop((open, reader));
 }

@@ -3,12 +3,16 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio_tungstenite::tungstenite::protocol::Role;
 
 use super::*;
+use crate::streaming::budget::Pool;
 use crate::streaming::websocket::accept;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 async fn tunnel() -> (Tunnel<DuplexStream>, WebSocketStream<DuplexStream>) {
     let (ours, theirs) = tokio::io::duplex(16 << 10);
-    (Tunnel::new(accept(ours).await), WebSocketStream::from_raw_socket(theirs, Role::Client, None).await)
+    (
+        Tunnel::new(accept(ours, &Pool::new()).await),
+        WebSocketStream::from_raw_socket(theirs, Role::Client, None).await,
+    )
 }
 
 #[tokio::test]
