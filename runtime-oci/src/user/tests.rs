@@ -65,7 +65,8 @@ fn by_text(text: &str) -> Result<(u32, u32, Vec<u32>), String> {
 
 #[test]
 fn an_image_user_has_every_form_of_the_specification() {
-    let cases: [(&str, (u32, u32, &[u32])); 24] = [
+    type Case = (&'static str, (u32, u32, &'static [u32]));
+    let cases: [Case; 24] = [
         ("", (0, 0, &[0, 10])),
         (":", (0, 0, &[0, 10])),
         ("0", (0, 0, &[0, 10])),

@@ -57,6 +57,9 @@ impl Outside {
     }
 }
 
+/// How a link is to lead to what is outside.
+type Way = fn(&Outside, &str) -> String;
+
 async fn load(node: &Node, name: &str, mut entries: Vec<Entry>, config: &Value) -> Result<String> {
     let mut layout = Layout::create(&node.prefix().join("layout"))?;
     entries.insert(0, Entry::copy("bin/busybox", 0o755, tools::busybox()));
@@ -67,26 +70,32 @@ async fn load(node: &Node, name: &str, mut entries: Vec<Entry>, config: &Value) 
     Ok(image)
 }
 
-fn links(outside: &Outside, way: fn(&Outside, &str) -> String) -> Vec<Entry> {
-    vec![
+/// All of them lead to something inside, too: a runtime may refuse those that lead nowhere.
+fn links(outside: &Outside, way: Way) -> Vec<Entry> {
+    let inside = |name: &str| outside.path(name).trim_start_matches('/').to_owned();
+    let files = ["hosts", "hostname", "resolv.conf", "passwd"];
+    let mut entries: Vec<Entry> =
+        files.iter().map(|name| Entry::file(&inside(name), 0o644, "the image's\n")).collect();
+    entries.extend([
+        Entry::directory(&inside("data/"), 0o755),
+        Entry::directory(&inside("new/"), 0o755),
         Entry::symlink("etc/hosts", &way(outside, "hosts")),
         Entry::symlink("etc/hostname", &way(outside, "hostname")),
         Entry::symlink("etc/resolv.conf", &way(outside, "resolv.conf")),
         Entry::symlink("etc/passwd", &way(outside, "passwd")),
-        Entry::directory(outside.path("new/").trim_start_matches('/'), 0o755),
         Entry::symlink("work", &way(outside, "new")),
         Entry::symlink("data", &way(outside, "data")),
         Entry::symlink("full/link", &way(outside, "data/file")),
         Entry::file("full/file", 0o644, "the image's"),
         Entry::special("full/pipe", Kind::Fifo, 0o644),
         Entry::special("full/device", Kind::CharDevice(1, 7), 0o644),
-    ]
+    ]);
+    entries
 }
 
 async fn runs_within_its_root(node: &mut Node, handler: &str) -> Result<()> {
     let outside = Outside::make(node)?;
-    let ways: [(&str, fn(&Outside, &str) -> String); 2] =
-        [("absolute", Outside::path), ("climbing", Outside::climbing)];
+    let ways: [(&str, Way); 2] = [("absolute", Outside::path), ("climbing", Outside::climbing)];
     for (name, way) in ways {
         let config = json!({ "WorkingDir": "/work/deep", "Volumes": { "/data": {}, "/full": {} } });
         let image = load(node, name, links(&outside, way), &config).await?;

@@ -54,9 +54,8 @@ fn env(config: &ContainerConfig, image: &ImageConfig, hostname: &str, facts: &Fa
     if config.tty {
         env.push(("TERM".to_owned(), "xterm".to_owned()));
     }
-    if let Some(home) = &facts.home {
-        env.push(("HOME".to_owned(), home.clone()));
-    }
+    // Always: a runtime that misses it looks for one in the image's passwd, and waits for ever if that is a named pipe.
+    env.push(("HOME".to_owned(), facts.home.clone().unwrap_or_else(|| "/".to_owned())));
     let mut set = |key: &str, value: &str| match env.iter_mut().find(|(known, _)| known == key) {
         Some((_, old)) => value.clone_into(old),
         None => env.push((key.to_owned(), value.to_owned())),

@@ -277,6 +277,20 @@ fn who_a_container_runs_as_is_somebody_in_its_pod() {
 }
 
 #[test]
+fn a_home_is_always_told() {
+    let check = |of_passwd: Option<&str>, of_image: &[&str], expected: &str| {
+        let mut case = case();
+        case.facts.home = of_passwd.map(str::to_owned);
+        case.image.env.extend(strings(of_image));
+        let env = case.plan().unwrap().spec.env;
+        assert!(env.iter().any(|entry| entry == expected), "{env:?}");
+    };
+    check(Some("/var/www"), &[], "HOME=/var/www");
+    check(None, &[], "HOME=/");
+    check(None, &["HOME=/of/image"], "HOME=/of/image");
+}
+
+#[test]
 fn command_and_arguments_are_merged_as_kubernetes_says() {
     let check = |command: &[&str], args: &[&str], expected: &[&str]| {
         let mut case = case();
