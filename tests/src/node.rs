@@ -294,7 +294,9 @@ fn spawn(prefix: &Path, options: &Options) -> Result<Child> {
         true => Command::new(tools::daemon()),
         false => {
             let mut shell = Command::new("sh");
-            shell.args(["-c", &format!("{} && exec \"$0\" \"$@\"", limits.join(" && "))]).arg(tools::daemon());
+            shell
+                .args(["-c", &format!("{} && exec \"$0\" \"$@\"", limits.join(" && "))])
+                .arg(tools::daemon());
             shell
         }
     };

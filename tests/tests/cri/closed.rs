@@ -99,6 +99,53 @@ fn check_closed(node: &Node, pods: &[&str]) -> Result<()> {
     Ok(())
 }
 
+/// The daemon, the monitors, and all that runs below them: pause, containers, execs.
+fn processes(node: &Node) -> Result<Vec<u32>> {
+    let mut all = Vec::new();
+    for entry in fs::read_dir("/proc")?.flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
+            continue;
+        };
+        let Ok(stat) = fs::read_to_string(entry.path().join("stat")) else { continue };
+        let parent = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(1));
+        let parent = parent.and_then(|pid| pid.parse::<u32>().ok()).context("a parent's PID")?;
+        let command = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let of_node = String::from_utf8_lossy(&command).contains(&node.prefix().display().to_string());
+        all.push((pid, parent, of_node && fs::read_link(entry.path().join("exe")).is_ok()));
+    }
+    let mut ours: Vec<u32> = all.iter().filter(|(.., of_node)| *of_node).map(|(pid, ..)| *pid).collect();
+    let mut next = 0;
+    while let Some(parent) = ours.get(next).copied() {
+        ours.extend(all.iter().filter(|(_, of, is)| *of == parent && !is).map(|(pid, ..)| *pid));
+        next += 1;
+    }
+    Ok(ours)
+}
+
+/// Of none of our processes nobody sees more than a name: no root, directory, descriptor, memory or environment.
+fn check_processes(node: &Node) -> Result<()> {
+    let ours = processes(node)?;
+    let comms = |name: &str| {
+        let has = |pid: &&u32| {
+            fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|comm| comm.trim() == name)
+        };
+        ours.iter().filter(has).count()
+    };
+    ensure!(comms("linkspan") == 1 && comms("linkspan-monito") == PODS.len(), "{ours:?}");
+    ensure!(comms("pause") == PODS.len() && comms("sleep") >= PODS.len(), "{ours:?}");
+    let kinds =
+        ["root/", "root/etc/passwd", "cwd/", "exe", "fd/", "map_files/", "environ", "maps", "mem", "io"];
+    let paths: Vec<String> =
+        ours.iter().flat_map(|pid| kinds.map(|kind| format!("/proc/{pid}/{kind}"))).collect();
+    let script = "for path; do
+        if ls -A \"$path\" && head -c 1 \"$path\" || [ -d \"$path\" ]; then echo \"open $path\" >&3; fi
+    done 3>&1 >/dev/null 2>&1";
+    let mut shell = as_user("/bin/sh", NOBODY, NOBODY);
+    let output = shell.args(["-c", script, "sh"]).args(&paths).output()?;
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "", "{output:?}");
+    Ok(())
+}
+
 /// Below `root_dir`, all that is not what containers see as theirs is for root alone.
 fn check_modes(node: &Node) -> Result<()> {
     let root = root_dir(node);
@@ -180,6 +227,7 @@ async fn nobody_reaches_what_is_the_daemons() {
         }
         check_closed(node, &pods.iter().map(|(id, ..)| id.as_str()).collect::<Vec<_>>())?;
         check_modes(node)?;
+        check_processes(node)?;
 
         let rootfs = root_dir(node).join("images/rootfs");
         let mut programs = Vec::new();
