@@ -3,6 +3,8 @@
 
 #[path = "tidy/pod_spec.rs"]
 mod pod_spec;
+#[path = "tidy/threat_model.rs"]
+mod threat_model;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
