@@ -7,6 +7,11 @@ use tokio::io::ReadBuf;
 use super::*;
 use crate::streaming::spdy::headers::Deflater;
 
+/// What happens to a session.
+type Step = fn(&mut Core);
+/// Data of a stream, so much of it.
+type Data<'a> = &'a dyn Fn(&mut Core, u32, usize);
+
 /// A session with stream 1 open.
 fn opened() -> Core {
     let mut core = Core::new(&Pool::new());
@@ -65,7 +70,7 @@ fn fill_outbox(core: &mut Core, id: u32) {
 
 #[test]
 fn a_writer_that_waits_for_the_session_is_woken_when_another_stream_goes() {
-    let ways: [(&str, fn(&mut Core)); 4] = [
+    let ways: [(&str, Step); 4] = [
         ("the peer resets one", |core| {
             core.receive(Frame::RstStream { id: 1 }).expect("an open stream");
         }),
@@ -108,7 +113,7 @@ fn the_reader_of_the_connection_is_woken_whichever_bound_is_left() {
         core.receive(Frame::Data { id, bytes: &vec![0; length], fin: false })
             .expect("data of an open stream");
     };
-    let cases: [(&str, fn(&mut Core, &dyn Fn(&mut Core, u32, usize)), fn(&mut Core)); 4] = [
+    let cases: [(&str, fn(&mut Core, Data<'_>), Step); 4] = [
         (
             "a stream is read",
             |core, data| data(core, 1, MAX_STREAM_IN),
