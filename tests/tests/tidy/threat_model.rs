@@ -26,8 +26,7 @@ fn names(page: &str, heading: &str) -> Vec<String> {
 fn every_actor_has_an_answer_for_every_asset_and_every_refusal_its_test() {
     let page = read(Path::new(PAGE));
     let (actors, assets) = (names(&page, "Actors"), names(&page, "Assets"));
-    let sources: String =
-        files("rs").iter().chain(&stages()).map(|path| read(path)).collect();
+    let sources: String = files("rs").iter().chain(&stages()).map(|path| read(path)).collect();
     let mut broken = Vec::new();
     for actor in &actors {
         let rows = table(&page, &format!("What is refused: {actor}"));
@@ -42,7 +41,9 @@ fn every_actor_has_an_answer_for_every_asset_and_every_refusal_its_test() {
             };
             let tests: Vec<&str> = shown.split('`').skip(1).step_by(2).collect();
             match answer.split(':').next().unwrap_or_default() {
-                "no" if tests.is_empty() => broken.push(format!("{actor}, {asset}: a refusal without a test")),
+                "no" if tests.is_empty() => {
+                    broken.push(format!("{actor}, {asset}: a refusal without a test"))
+                }
                 "no" => {}
                 "yes" if answer.contains(':') => {}
                 "yes" => broken.push(format!("{actor}, {asset}: allowed without a reason")),
@@ -69,7 +70,8 @@ fn stages() -> Vec<PathBuf> {
 #[test]
 fn every_file_with_unsafe_code_is_listed_with_its_reason() {
     let page = read(Path::new(PAGE));
-    let told: BTreeSet<String> = names(&page, "Unsafe code").iter().map(|name| name.replace('`', "")).collect();
+    let told: BTreeSet<String> =
+        names(&page, "Unsafe code").iter().map(|name| name.replace('`', "")).collect();
     let block = ["unsafe ", "{"].concat();
     let there: BTreeSet<String> = files("rs")
         .iter()
