@@ -14,6 +14,8 @@ use linkspan_cri_api::v1;
 use linkspan_tests::node::{Node, Options};
 use linkspan_tests::{need, node, requests, tools, wait};
 
+use crate::userns;
+
 const DEADLINE: Duration = Duration::from_secs(20);
 const NOBODY: u32 = 65_534;
 /// `/usr/bin/nnp` of it is set-user-ID root and says who it is.
@@ -138,11 +140,16 @@ fn check_processes(node: &Node) -> Result<()> {
     let paths: Vec<String> =
         ours.iter().flat_map(|pid| kinds.map(|kind| format!("/proc/{pid}/{kind}"))).collect();
     let script = "for path; do
-        if ls -A \"$path\" && head -c 1 \"$path\" || [ -d \"$path\" ]; then echo \"open $path\" >&3; fi
+        if [ -d \"$path\" ]; then ls -A \"$path\"; else true <\"$path\"; fi && echo \"open $path\" >&3
     done 3>&1 >/dev/null 2>&1";
-    let mut shell = as_user("/bin/sh", NOBODY, NOBODY);
-    let output = shell.args(["-c", script, "sh"]).args(&paths).output()?;
-    assert_eq!(String::from_utf8_lossy(&output.stdout), "", "{output:?}");
+    let opened = |uid: u32| -> Result<String> {
+        let mut shell = as_user("/bin/sh", uid, uid);
+        let output = shell.args(["-c", script, "sh"]).args(&paths).output()?;
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    assert_eq!(opened(NOBODY)?, "");
+    let of_root = opened(0)?;
+    ensure!(kinds.iter().all(|kind| of_root.contains(kind)), "root opens each kind of them: {of_root}");
     Ok(())
 }
 
@@ -163,20 +170,13 @@ fn check_modes(node: &Node) -> Result<()> {
     Ok(())
 }
 
-fn own_users(config: &mut v1::PodSandboxConfig) {
-    let ids = vec![v1::IdMapping { host_id: HOST_ID, container_id: 0, length: 65_536 }];
-    let users = v1::UserNamespace { mode: v1::NamespaceMode::Pod.into(), uids: ids.clone(), gids: ids };
-    let linux = config.linux.get_or_insert_default();
-    let options = linux.security_context.get_or_insert_default().namespace_options.get_or_insert_default();
-    options.userns_options = Some(users);
-}
-
 /// With a set-user-ID program in its writable directory, too.
 async fn run_pod(node: &mut Node, handler: &str, own: bool) -> Result<(String, String)> {
-    let mut sandbox = requests::sandbox(node, &format!("{handler}-{own}"));
-    if own {
-        own_users(&mut sandbox);
-    }
+    let name = format!("{handler}-{own}");
+    let sandbox = match own {
+        true => userns::sandbox(node, &name, HOST_ID),
+        false => requests::sandbox(node, &name),
+    };
     let mut container = requests::idle("c");
     container.image = Some(requests::image(WITH_SETUID));
     container.envs = vec![v1::KeyValue { key: "PASSWORD".to_owned(), value: b"secret".to_vec() }];
@@ -350,8 +350,7 @@ async fn modes_are_the_same_whatever_the_daemons_umask_is() {
     for umask in [None, Some("077"), Some("000")] {
         node::with(Options { umask, ..options() }, async |node| {
             node.pull(requests::BUSYBOX).await?;
-            let mut sandbox = requests::sandbox(node, "umask");
-            own_users(&mut sandbox);
+            let mut sandbox = userns::sandbox(node, "umask", HOST_ID);
             let mut container = requests::idle("c");
             container.working_dir = "/made/for/it".to_owned();
             container.mounts = vec![v1::Mount {
@@ -429,8 +428,7 @@ async fn a_hook_inside_a_pod_with_users_of_its_own_reads_the_spec() {
         });
         fs::write(dir.join("reads.json"), hook.to_string())?;
         for handler in ["crun", "runc"] {
-            let mut sandbox = requests::sandbox(node, handler);
-            own_users(&mut sandbox);
+            let sandbox = userns::sandbox(node, handler, HOST_ID);
             let (_, id) = node.run_pod_on(handler, &sandbox, &requests::idle("c")).await.context(handler)?;
             assert_eq!(node.shell(&id, "echo alive").await?, "alive");
         }

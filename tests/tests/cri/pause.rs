@@ -25,9 +25,7 @@ const LOOKS: [(&str, &str); 8] = [
 
 /// A sandbox whose containers share their processes.
 fn sharing(mut config: v1::PodSandboxConfig) -> v1::PodSandboxConfig {
-    let linux = config.linux.get_or_insert_default();
-    let options = linux.security_context.get_or_insert_default().namespace_options.get_or_insert_default();
-    options.pid = v1::NamespaceMode::Pod.into();
+    userns::options(&mut config).pid = v1::NamespaceMode::Pod.into();
     config
 }
 

@@ -34,7 +34,7 @@ pub(crate) fn sandbox(node: &Node, name: &str, host_id: u32) -> v1::PodSandboxCo
     config
 }
 
-fn options(config: &mut v1::PodSandboxConfig) -> &mut v1::NamespaceOption {
+pub(crate) fn options(config: &mut v1::PodSandboxConfig) -> &mut v1::NamespaceOption {
     let linux = config.linux.get_or_insert_default();
     linux.security_context.get_or_insert_default().namespace_options.get_or_insert_default()
 }
