@@ -31,6 +31,7 @@ mod mounts;
 pub mod namespaces;
 pub mod network;
 mod open;
+mod own_files;
 pub mod plugins;
 mod pods;
 mod records;

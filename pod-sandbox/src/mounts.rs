@@ -4,11 +4,12 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use linkspan_files::{Access, make_dir};
+use linkspan_files::Access;
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
 use crate::error::Error;
+use crate::own_files::make_dir;
 
 const MOUNTINFO: &str = "/proc/self/mountinfo";
 
@@ -75,7 +76,7 @@ pub(crate) fn mount_shm(
     label: Option<&str>,
 ) -> Result<(), Error> {
     // What is mounted has its own mode.
-    make_dir(path, Access::Private).map_err(Error::store("making directory", path))?;
+    make_dir(path, Access::Private)?;
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     let owner = owner.map_or_else(String::new, |owner| format!(",uid={owner},gid={owner}"));
     let label = label.map(|label| format!(",context=\"{label}\"")).unwrap_or_default();

@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use linkspan_config::Config;
-use linkspan_files::make_dir;
 use linkspan_runtime_oci::spec::clamp_oom_score_adj;
 use linkspan_runtime_oci::{Cgroups, Features, Runtime};
 
@@ -14,6 +13,7 @@ use crate::handler::{Handler, HandlerOptions};
 use crate::host::Host;
 use crate::layout::Layout;
 use crate::model::HandlerStatus;
+use crate::own_files::make_dir;
 use crate::plugins::Nobody;
 use crate::pods::{Inner, Parts, Pods, Settings};
 use crate::records::Records;
@@ -41,7 +41,7 @@ impl Pods {
         let dirs = layout.clone();
         let records = blocking("opening the records", move || {
             for (dir, access) in dirs.directories() {
-                make_dir(&dir, access).map_err(Error::store("making directory", &dir))?;
+                make_dir(&dir, access)?;
             }
             Records::open(&dirs.state_dir())
         })

@@ -11,12 +11,13 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use linkspan_files::{Access, make_dir, write};
+use linkspan_files::{Access, write};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
 use crate::error::Error;
+use crate::own_files::make_dir;
 
 const MAGIC: &str = "linkspan-record 1";
 const SUFFIX: &str = ".json";
@@ -70,7 +71,7 @@ impl Records {
         let write = || write(&temporary, &content, Access::Private);
         match write() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                make_dir(&parent, Access::Private).map_err(Error::store("making directory", &parent))?;
+                make_dir(&parent, Access::Private)?;
                 write()
             }
             written => written,
@@ -94,7 +95,7 @@ impl Records {
     pub(crate) fn load<T: Recorded>(&self) -> Result<Loaded<T>, Error> {
         let dir = self.dir.join(T::DIR);
         let mut loaded = Loaded { records: Vec::new(), lost: Vec::new() };
-        make_dir(&dir, Access::Private).map_err(Error::store("making directory", &dir))?;
+        make_dir(&dir, Access::Private)?;
         for entry in fs::read_dir(&dir).map_err(Error::store("listing", &dir))? {
             let path = entry.map_err(Error::store("listing", &dir))?.path();
             let file_name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();

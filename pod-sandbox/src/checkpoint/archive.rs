@@ -5,12 +5,13 @@ use std::io::{self, BufReader, BufWriter, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Component, Path, PathBuf};
 
-use linkspan_files::{Access, make_dir, write};
+use linkspan_files::Access;
 use linkspan_runtime_oci::rooted::Root;
 use serde::Serialize;
 
 use super::dump::ConfigDump;
 use crate::error::Error;
+use crate::own_files::{make_dir, write};
 
 pub(crate) const CONFIG: &str = "config.dump";
 pub(super) const SPEC: &str = "spec.dump";
@@ -47,7 +48,7 @@ pub(super) fn pack(dir: &Path, archive: &Path) -> Result<(), Error> {
 pub(crate) fn unpack(archive: &Path, dir: &Path, field: &str) -> Result<(), Error> {
     let bad = |error: io::Error| Error::bad(field, format!("checkpoint {}: {error}", archive.display()));
     let images = dir.join(IMAGES);
-    make_dir(&images, Access::Private).map_err(Error::store("making directory", &images))?;
+    make_dir(&images, Access::Private)?;
     let file = File::open(archive).map_err(bad)?;
     let mut entries = tar::Archive::new(BufReader::new(file));
     for entry in entries.entries().map_err(bad)? {
@@ -82,7 +83,7 @@ pub(crate) fn is_in(from: &Root) -> Result<bool, Error> {
 /// Copies an archive's files out of such a directory.
 pub(crate) fn copy(from: &Root, dir: &Path) -> Result<(), Error> {
     let images = dir.join(IMAGES);
-    make_dir(&images, Access::Private).map_err(Error::store("making directory", &images))?;
+    make_dir(&images, Access::Private)?;
     let mut names: Vec<PathBuf> = FILES.into_iter().map(PathBuf::from).collect();
     if let Some(of_images) = from.dir(Path::new(IMAGES))? {
         let listed = fs::read_dir(of_images.path()).map_err(Error::store("listing", IMAGES))?;
@@ -131,7 +132,7 @@ pub(super) fn read_json<T: serde::de::DeserializeOwned>(path: &Path, field: &str
 
 pub(super) fn write_json(path: &Path, value: &impl Serialize) -> Result<(), Error> {
     let text = serde_json::to_vec_pretty(value).map_err(|e| Error::store("encoding", path)(e.into()))?;
-    write(path, text, Access::Private).map_err(Error::store("writing", path))
+    write(path, text, Access::Private)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use linkspan_files::{Access, make_dir, write as write_file};
+use linkspan_files::Access;
 use linkspan_runtime_oci::runtime::CheckpointDirs;
 
 use super::{Means, UNFINISHED, archive, dump, means, remove_file};
@@ -15,6 +15,7 @@ use crate::container::state::State;
 use crate::error::{Error, Refusal};
 use crate::model::{ContainerId, Timestamp};
 use crate::mounts;
+use crate::own_files::{make_dir, write as write_file};
 use crate::pods::{Inner, Pods};
 use crate::sandbox::record::SandboxRecord;
 use crate::table::blocking;
@@ -118,10 +119,9 @@ impl Place {
         });
         let (dir, file) = (work.clone(), unfinished.clone());
         blocking("making a checkpoint's directory", move || {
-            make_dir(&dir, Access::Private).map_err(Error::store("making directory", &dir))?;
+            make_dir(&dir, Access::Private)?;
             let note = dir.join(UNFINISHED);
             write_file(&note, file.as_os_str().as_bytes(), Access::Private)
-                .map_err(Error::store("writing", &note))
         })
         .await?;
         Ok(Self { work, unfinished, location: location.to_owned() })

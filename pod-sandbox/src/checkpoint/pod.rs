@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use linkspan_files::{Access, make_dir};
+use linkspan_files::Access;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -23,6 +23,7 @@ use crate::container::record::ContainerRecord;
 use crate::container::state::State;
 use crate::error::{Error, Refusal};
 use crate::model::{ContainerConfig, SandboxState, StringMap};
+use crate::own_files::make_dir;
 use crate::pods::{Inner, Pods};
 use crate::sandbox::record::SandboxRecord;
 use crate::table::blocking;
@@ -91,7 +92,7 @@ impl Pods {
                     locks.push(inner.locks.exclusive(container.id.as_str()).await);
                 }
                 let dir = output.join(CONTAINERS);
-                make_dir(&dir, Access::Private).map_err(Error::store("making directory", &dir))?;
+                make_dir(&dir, Access::Private)?;
                 let mut places = Vec::new();
                 let mut archives = Vec::new();
                 for container in &containers {

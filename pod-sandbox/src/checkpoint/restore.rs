@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use linkspan_files::{Access, make_dir};
+use linkspan_files::Access;
 use linkspan_image::Image;
 use linkspan_runtime_oci::rooted::Root;
 use linkspan_runtime_oci::runtime::{CheckpointDirs, restore_errors};
@@ -15,6 +15,7 @@ use crate::container::record::ContainerRecord;
 use crate::error::Error;
 use crate::exits;
 use crate::model::ContainerConfig;
+use crate::own_files::make_dir;
 use crate::pods::Inner;
 use crate::table::blocking;
 
@@ -59,7 +60,7 @@ fn allowed(inner: &Inner) -> Result<(), Error> {
 pub(crate) async fn unpack(archive: PathBuf, volumes: &Path) -> Result<Unpacked, Error> {
     let dir = volumes.join(DIR);
     blocking("unpacking a checkpoint", move || {
-        make_dir(&dir, Access::Private).map_err(Error::store("making directory", &dir))?;
+        make_dir(&dir, Access::Private)?;
         archive::unpack(&archive, &dir, FIELD)?;
         look(dir)
     })
@@ -82,7 +83,7 @@ pub(crate) async fn of_image(
     allowed(inner)?;
     let dir = volumes.join(DIR);
     blocking("copying a checkpoint", move || {
-        make_dir(&dir, Access::Private).map_err(Error::store("making directory", &dir))?;
+        make_dir(&dir, Access::Private)?;
         archive::copy(&rootfs, &dir)?;
         look(dir).map(Some)
     })

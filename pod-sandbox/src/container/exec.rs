@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use linkspan_files::{Access, make_dir, write};
+use linkspan_files::Access;
 use linkspan_runtime_oci::monitor::Monitor;
 use linkspan_runtime_oci::{ConsoleSocket, ExecOutput, ExecRequest, exec_sync, spec};
 
@@ -14,6 +14,7 @@ use super::state::{Request, Verdict, admit};
 use crate::error::{Error, Refusal};
 use crate::find;
 use crate::model::ContainerId;
+use crate::own_files::{make_dir, write};
 use crate::pods::{Inner, Pods};
 use crate::table::blocking;
 use crate::user_namespace;
@@ -95,7 +96,7 @@ pub(super) async fn prepare(
     let dir = bundle.join("exec").join(&exec_id);
     let written = dir.clone();
     let scratch = blocking("writing an exec's process", move || {
-        make_dir(&written, Access::Private).map_err(Error::store("making directory", &written))?;
+        make_dir(&written, Access::Private)?;
         let mut scratch = Scratch { dir: written, terminal: None };
         scratch.terminal = tty.then(|| ConsoleSocket::in_dir(&scratch.dir)).transpose()?;
         write_process(&bundle, &scratch.dir, command, tty)?;
@@ -144,5 +145,5 @@ fn write_process(bundle: &Path, dir: &Path, command: Vec<String>, tty: bool) -> 
     let process = spec::exec_process(&container, command, tty)?;
     let path = dir.join("process.json");
     let text = serde_json::to_vec(&process).map_err(|e| Error::store("encoding", &path)(e.into()))?;
-    write(&path, text, Access::Private).map_err(Error::store("writing", &path))
+    write(&path, text, Access::Private)
 }

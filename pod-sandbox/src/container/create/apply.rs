@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use linkspan_files::{Access, write};
+use linkspan_files::Access;
 use linkspan_runtime_oci::rooted::Root;
 use linkspan_runtime_oci::{ConsoleSocket, CreateRequest, Process, spec};
 use serde_json::Value;
@@ -14,6 +14,7 @@ use super::volumes;
 use crate::container::record::ContainerRecord;
 use crate::container::state::State;
 use crate::error::Error;
+use crate::own_files::write;
 use crate::plugins::{self, InFlight};
 use crate::pods::Inner;
 use crate::selinux;
@@ -65,10 +66,7 @@ async fn files(plan: Arc<ContainerPlan>, undo: &mut Undo) -> Result<Value, Error
 
 async fn write_spec(bundle: &Path, spec: Arc<Value>, access: Access) -> Result<(), Error> {
     let path = bundle.join("config.json");
-    blocking("writing a spec", move || {
-        write(&path, spec.to_string(), access).map_err(Error::store("writing", &path))
-    })
-    .await
+    blocking("writing a spec", move || write(&path, spec.to_string(), access)).await
 }
 
 async fn create(inner: &Arc<Inner>, plan: &ContainerPlan, undo: &mut Undo) -> Result<Process, Error> {

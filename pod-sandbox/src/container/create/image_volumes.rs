@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use linkspan_files::{Access, make_dir};
+use linkspan_files::Access;
 use linkspan_image::{ImageId, Images, MountOptions};
 use linkspan_runtime_oci::rooted::Root;
 
@@ -16,6 +16,7 @@ use super::reserve::image_ref;
 use crate::container::record::ContainerRecord;
 use crate::error::Error;
 use crate::model::ContainerConfig;
+use crate::own_files::make_dir;
 use crate::pods::Inner;
 use crate::table::blocking;
 
@@ -47,8 +48,7 @@ pub(super) async fn mount(
     for ((index, mount), image) in wanted.zip(&record.volume_images) {
         let target = dir(bundle).join(index.to_string());
         let made = target.clone();
-        let make = move || make_dir(&made, Access::Private).map_err(Error::store("making directory", &made));
-        blocking("making a mount point", make).await?;
+        blocking("making a mount point", move || make_dir(&made, Access::Private)).await?;
         let mounted = inner.images.mount_volume(image, &target, options).await;
         mounted.map_err(|error| failed(index, "image", error.into()))?;
         let sub_path = PathBuf::from(&mount.image_sub_path);

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use linkspan_files::{Access, make_dir};
+use linkspan_files::Access;
 use linkspan_image::{Image, ImageConfig, MountOptions};
 use linkspan_runtime_oci::Timestamp;
 
@@ -14,6 +14,7 @@ use crate::container::state::State;
 use crate::error::Error;
 use crate::model::{ContainerConfig, ContainerId, ContainerUser, NamespaceMode, Signal};
 use crate::mounts;
+use crate::own_files::make_dir;
 use crate::pods::Inner;
 use crate::sandbox::record::SandboxRecord;
 use crate::selinux::{self, Labels};
@@ -83,13 +84,8 @@ pub(super) async fn run(
         (bundle.clone(), access),
         (rootfs.clone(), Access::Private),
     ];
-    blocking("making a bundle", move || {
-        let make = |(dir, access): &(PathBuf, Access)| {
-            make_dir(dir, *access).map_err(Error::store("making directory", dir))
-        };
-        dirs.iter().try_for_each(make)
-    })
-    .await?;
+    blocking("making a bundle", move || dirs.iter().try_for_each(|(dir, access)| make_dir(dir, *access)))
+        .await?;
 
     let (images, unmounted) = (inner.images.clone(), rootfs.clone());
     undo.push(

@@ -4,18 +4,19 @@ use std::fs::{self, FileTimes, Metadata};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, lchown, symlink};
 use std::path::Path;
 
-use linkspan_files::{Access, make_dir};
+use linkspan_files::Access;
 use linkspan_runtime_oci::rooted::Root;
 
 use super::plan::VolumePlan;
 use crate::error::Error;
+use crate::own_files::make_dir;
 
 /// `owner`: whose an empty one is, unless it is root's.
 pub(super) fn fill(rootfs: &Path, volume: &VolumePlan, owner: Option<u32>) -> Result<(), Error> {
     // The container's own are together in one directory.
     let dirs = [(volume.host_path.parent(), Access::Private), (Some(&*volume.host_path), Access::Content)];
     for (dir, access) in dirs.into_iter().filter_map(|(dir, access)| Some((dir?, access))) {
-        make_dir(dir, access).map_err(Error::store("making directory", dir))?;
+        make_dir(dir, access)?;
     }
     match (Root::open(rootfs)?.dir(&volume.container_path)?, owner) {
         (Some(source), _) => copy_dir(&source.path(), &volume.host_path),

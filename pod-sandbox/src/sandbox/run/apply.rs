@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::chown;
 use std::sync::Arc;
 
-use linkspan_files::{Access, make_dir, write};
+use linkspan_files::Access;
 use linkspan_runtime_oci::Process;
 use linkspan_runtime_oci::monitor::{Monitor, MonitorSpec, PauseSpec};
 
@@ -14,6 +14,7 @@ use crate::error::Error;
 use crate::mounts;
 use crate::namespaces;
 use crate::network::{Attachment, NetworkStatus};
+use crate::own_files::{make_dir, write};
 use crate::plugins;
 use crate::pods::Inner;
 use crate::sandbox::record::SandboxRecord;
@@ -82,7 +83,7 @@ async fn directories(plan: &SandboxPlan, undo: &mut Undo) -> Result<(), Error> {
         blocking("removing a pod's directory", move || mounts::remove_tree(&dir))
     });
     blocking("making a pod's directories", move || {
-        make_dir(&pod_dir, access).map_err(Error::store("making directory", &pod_dir))?;
+        make_dir(&pod_dir, access)?;
         match &log_directory {
             Some(dir) if !dir.exists() => {
                 fs::create_dir_all(dir).map_err(Error::store("making log directory", dir))
@@ -128,7 +129,7 @@ async fn files(plan: &SandboxPlan) -> Result<(), Error> {
     let label = plan.selinux_labels.as_ref().map(|labels| labels.mount.clone());
     blocking("writing a pod's files", move || {
         for FilePlan { path, content } in &files {
-            write(path, content, Access::Content).map_err(Error::store("writing", path))?;
+            write(path, content, Access::Content)?;
             if let Some(owner) = owner {
                 chown(path, Some(owner), Some(owner)).map_err(Error::store("giving away", path))?;
             }

@@ -6,12 +6,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use linkspan_config::SandboxKind;
-use linkspan_files::{Access, make_dir, write};
+use linkspan_files::Access;
 use linkspan_runtime_oci::monitor::{Monitor, pause_program};
 use linkspan_runtime_oci::{CreateRequest, Process, spec};
 
 use super::plan::FirstContainerPlan;
 use crate::error::Error;
+use crate::own_files::{make_dir, write};
 use crate::pods::Inner;
 use crate::sandbox::record::SandboxRecord;
 use crate::selinux;
@@ -53,9 +54,9 @@ fn prepare(plan: &FirstContainerPlan) -> Result<(), Error> {
     let rootfs = plan.program.parent().map(PathBuf::from).unwrap_or_default();
     // The pod may have asked for any user, to whom the program must be there.
     for (dir, access) in [(&plan.bundle, Access::Private), (&rootfs, Access::Content)] {
-        make_dir(dir, access).map_err(Error::store("making directory", dir))?;
+        make_dir(dir, access)?;
     }
-    write(&plan.program, pause_program(), Access::Content).map_err(Error::store("writing", &plan.program))?;
+    write(&plan.program, pause_program(), Access::Content)?;
     fs::set_permissions(&plan.program, fs::Permissions::from_mode(0o555))
         .map_err(Error::store("setting the mode of", &plan.program))?;
     if let Some(label) = &plan.spec.selinux_mount_label {
@@ -65,7 +66,7 @@ fn prepare(plan: &FirstContainerPlan) -> Result<(), Error> {
     spec.set_hostname(plan.hostname.clone());
     let path = plan.bundle.join("config.json");
     let text = serde_json::to_vec(&spec).map_err(|e| Error::store("encoding", &path)(e.into()))?;
-    write(&path, text, Access::Private).map_err(Error::store("writing", &path))
+    write(&path, text, Access::Private)
 }
 
 /// Lets go of what the runtime keeps about the sandbox, by force. Gone, or never there: Ok.
