@@ -93,7 +93,12 @@ fn normalised(key: &str) -> &str {
         let key = key.trim_end_matches('/');
         return if key == "index.docker.io" { DEFAULT_REGISTRY } else { key };
     };
-    match address.split('/').next().unwrap_or_default() {
+    registry_at(address.split('/').next().unwrap_or_default())
+}
+
+/// What references call the registry whose address is `host`.
+fn registry_at(host: &str) -> &str {
+    match host {
         "index.docker.io" | "registry-1.docker.io" => DEFAULT_REGISTRY,
         host => host,
     }
@@ -101,9 +106,9 @@ fn normalised(key: &str) -> &str {
 
 /// Two names of one registry, one of them as `docker login` writes it.
 pub(crate) fn same_host(one: &str, other: &str) -> bool {
-    let plain = |host: &str| match host {
-        "index.docker.io" | "registry-1.docker.io" => DEFAULT_REGISTRY.to_owned(),
-        host => host.strip_suffix(":443").unwrap_or(host).to_ascii_lowercase(),
+    let plain = |host: &str| {
+        let host = registry_at(host);
+        host.strip_suffix(":443").unwrap_or(host).to_ascii_lowercase()
     };
     plain(one) == plain(other)
 }

@@ -193,16 +193,13 @@ impl Description {
     }
 
     fn endpoint(self) -> Endpoint {
-        let Self { mut base, repository, namespace, trust, resolves, pulls, mut tls, headers, .. } = self;
+        let Self { base, repository, namespace, trust, resolves, pulls, mut tls, headers, .. } = self;
         // As containerd: a certificate made for the host says that it speaks TLS.
         let may_be_either =
             !self.is_scheme_given && base.host_str().is_some_and(is_loopback) && tls == Tls::default();
         tls.skip_verify |= self.is_insecure;
-        // Addresses are shown in errors; a user and password in one are not read by containerd either. Only addresses
-        // without a host refuse.
-        let _ = (base.set_username(""), base.set_password(None));
         Endpoint {
-            base,
+            base: without_user(base),
             repository,
             namespace,
             trust,
@@ -232,6 +229,14 @@ impl Endpoint {
 pub(crate) fn host_of(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
     url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+}
+
+/// An address without user and password: nobody but us says who we are, and addresses are shown in errors. containerd does
+/// not read them either.
+pub(crate) fn without_user(mut url: Url) -> Url {
+    // Only addresses without a host refuse.
+    let _ = (url.set_username(""), url.set_password(None));
+    url
 }
 
 /// `url` is the API of the registry that references call `host`.

@@ -5,7 +5,7 @@ use http::header::LOCATION;
 use reqwest::{Response, Url};
 
 use super::failure::{Failure, Kind};
-use super::hosts::{host_of, is_loopback};
+use super::hosts::{host_of, is_loopback, without_user};
 
 const MAX_REDIRECTS: usize = 10;
 
@@ -70,7 +70,7 @@ impl Trail {
         }
         let target = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
         let target = target.and_then(|target| response.url().join(target).ok());
-        let Some(mut target) = target.filter(|target| matches!(target.scheme(), "http" | "https")) else {
+        let Some(target) = target.filter(|target| matches!(target.scheme(), "http" | "https")) else {
             return Err(Failure::new(
                 Kind::Unavailable,
                 format!("{}: redirected to nowhere", self.told(name)),
@@ -80,19 +80,16 @@ impl Trail {
             let text = format!("{name}: more than {MAX_REDIRECTS} redirects");
             return Err(Failure::new(Kind::Unavailable, text));
         }
-        // Nobody but us says who we are. Only addresses without a host refuse.
-        let _ = (target.set_username(""), target.set_password(None));
         self.redirects += 1;
-        self.url = target;
+        self.url = without_user(target);
         Ok(true)
     }
 }
 
 /// An address without what may be secret: object stores sign in the query.
 pub(super) fn shown(url: &Url) -> String {
-    let mut shown = url.clone();
+    let mut shown = without_user(url.clone());
     shown.set_query(None);
     shown.set_fragment(None);
-    let _ = (shown.set_username(""), shown.set_password(None));
     shown.into()
 }

@@ -12,6 +12,7 @@ use serde::Deserialize;
 
 use super::body;
 use super::failure::{Failure, Kind};
+use super::hosts::without_user;
 use super::redirect::{Trail, shown};
 use super::retry::{self, Tries};
 use super::transport::Client;
@@ -129,10 +130,7 @@ impl TokenRequest<'_> {
     }
 
     fn url(&self) -> Result<Url, Failure> {
-        let mut url = self.base.join(self.realm).map_err(|error| self.bad(&error.to_string()))?;
-        // Nobody but us says who we are. Only addresses without a host refuse.
-        let _ = (url.set_username(""), url.set_password(None));
-        Ok(url)
+        self.base.join(self.realm).map(without_user).map_err(|error| self.bad(&error.to_string()))
     }
 
     fn bad(&self, reason: &str) -> Failure {
