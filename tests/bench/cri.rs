@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use hyper_util::rt::TokioIo;
 use linkspan_cri_api::v1;
+use linkspan_tests::client;
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Uri};
 
@@ -87,8 +88,7 @@ impl Endpoint {
             linux: Some(v1::LinuxPodSandboxConfig { security_context: Some(security), ..Default::default() }),
             ..Default::default()
         };
-        let request = v1::RunPodSandboxRequest { config: Some(sandbox.clone()), ..Default::default() };
-        let sandbox_id = self.runtime.run_pod_sandbox(request).await?.into_inner().pod_sandbox_id;
+        let sandbox_id = client::run_sandbox(&mut self.runtime, &sandbox).await?;
         let container_id = self.start_container(&sandbox_id, sandbox, namespaces, shell, image).await?;
         Ok(Pod { sandbox_id, container_id, log: directory.join("bench.log") })
     }
@@ -111,24 +111,12 @@ impl Endpoint {
             linux: Some(v1::LinuxContainerConfig { security_context: Some(security), ..Default::default() }),
             ..Default::default()
         };
-        let request = v1::CreateContainerRequest {
-            pod_sandbox_id: sandbox_id.to_owned(),
-            config: Some(config),
-            sandbox_config: Some(sandbox),
-        };
-        let container_id = self.runtime.create_container(request).await?.into_inner().container_id;
-        let request = v1::StartContainerRequest { container_id: container_id.clone() };
-        self.runtime.start_container(request).await?;
-        Ok(container_id)
+        Ok(client::start_container(&mut self.runtime, sandbox_id, config, &sandbox).await?)
     }
 
     /// StopPodSandbox and RemovePodSandbox.
     pub(crate) async fn end_pod(&mut self, pod: &Pod) -> Result<()> {
-        let pod_sandbox_id = pod.sandbox_id.clone();
-        let stop = v1::StopPodSandboxRequest { pod_sandbox_id: pod_sandbox_id.clone() };
-        self.runtime.stop_pod_sandbox(stop).await?;
-        self.runtime.remove_pod_sandbox(v1::RemovePodSandboxRequest { pod_sandbox_id }).await?;
-        Ok(())
+        Ok(client::remove_sandbox(&mut self.runtime, &pod.sandbox_id).await?)
     }
 
     pub(crate) async fn exec(&mut self, pod: &Pod, command: &[&str]) -> Result<Vec<u8>> {

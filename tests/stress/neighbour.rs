@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use linkspan_cri_api::v1;
-use linkspan_tests::client::Runtime;
+use linkspan_tests::client::{self, Runtime};
 use linkspan_tests::requests;
 use linkspan_tests::streaming::{self, Channels, Streams};
 
@@ -38,18 +38,10 @@ impl Neighbour {
             linux: Some(v1::LinuxPodSandboxConfig { security_context: Some(security), ..Default::default() }),
             ..Default::default()
         };
-        let request = v1::RunPodSandboxRequest { config: Some(sandbox.clone()), ..Default::default() };
-        let sandbox_id = runtime.run_pod_sandbox(request).await?.into_inner().pod_sandbox_id;
+        let sandbox_id = client::run_sandbox(&mut runtime, &sandbox).await?;
         let mut config = requests::idle("c");
         requests::security(&mut config).namespace_options = Some(namespaces);
-        let request = v1::CreateContainerRequest {
-            pod_sandbox_id: sandbox_id.clone(),
-            config: Some(config),
-            sandbox_config: Some(sandbox),
-        };
-        let container_id = runtime.create_container(request).await?.into_inner().container_id;
-        let request = v1::StartContainerRequest { container_id: container_id.clone() };
-        runtime.start_container(request).await?;
+        let container_id = client::start_container(&mut runtime, &sandbox_id, config, &sandbox).await?;
         Ok(Neighbour { runtime, sandbox_id, container_id, _logs: logs })
     }
 
@@ -81,10 +73,6 @@ impl Neighbour {
     }
 
     pub(crate) async fn remove(mut self) -> Result<()> {
-        let pod_sandbox_id = self.sandbox_id.clone();
-        let request = v1::StopPodSandboxRequest { pod_sandbox_id: pod_sandbox_id.clone() };
-        self.runtime.stop_pod_sandbox(request).await?;
-        self.runtime.remove_pod_sandbox(v1::RemovePodSandboxRequest { pod_sandbox_id }).await?;
-        Ok(())
+        Ok(client::remove_sandbox(&mut self.runtime, &self.sandbox_id).await?)
     }
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use linkspan_cri_api::v1;
-use linkspan_tests::client::{Images, Runtime};
+use linkspan_tests::client::{self, Images, Runtime};
 use linkspan_tests::requests::{BUSYBOX, NGINX};
 use linkspan_tests::streaming::{self, Channels, Streams};
 
@@ -51,8 +51,7 @@ impl Pods {
             linux: Some(v1::LinuxPodSandboxConfig::default()),
             ..Default::default()
         };
-        let request = v1::RunPodSandboxRequest { config: Some(sandbox.clone()), ..Default::default() };
-        let sandbox_id = runtime.run_pod_sandbox(request).await?.into_inner().pod_sandbox_id;
+        let sandbox_id = client::run_sandbox(&mut runtime, &sandbox).await?;
         let mut pods = Pods {
             runtime,
             socket: socket.to_owned(),
@@ -85,15 +84,7 @@ impl Pods {
         sandbox: &v1::PodSandboxConfig,
         config: v1::ContainerConfig,
     ) -> Result<String> {
-        let request = v1::CreateContainerRequest {
-            pod_sandbox_id: self.sandbox_id.clone(),
-            config: Some(config),
-            sandbox_config: Some(sandbox.clone()),
-        };
-        let container_id = self.runtime.create_container(request).await?.into_inner().container_id;
-        let request = v1::StartContainerRequest { container_id: container_id.clone() };
-        self.runtime.start_container(request).await?;
-        Ok(container_id)
+        Ok(client::start_container(&mut self.runtime, &self.sandbox_id, config, sandbox).await?)
     }
 
     /// Puts a file where nginx serves it, through an exec's input.
@@ -136,10 +127,6 @@ impl Pods {
     }
 
     pub(crate) async fn remove(mut self) -> Result<()> {
-        let pod_sandbox_id = self.sandbox_id.clone();
-        let request = v1::StopPodSandboxRequest { pod_sandbox_id: pod_sandbox_id.clone() };
-        self.runtime.stop_pod_sandbox(request).await?;
-        self.runtime.remove_pod_sandbox(v1::RemovePodSandboxRequest { pod_sandbox_id }).await?;
-        Ok(())
+        Ok(client::remove_sandbox(&mut self.runtime, &self.sandbox_id).await?)
     }
 }
