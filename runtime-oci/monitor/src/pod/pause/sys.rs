@@ -220,7 +220,7 @@ impl Child<'_> {
         let argv = [c"pause".as_ptr(), std::ptr::null()];
         let envp: [*const libc::c_char; 1] = [std::ptr::null()];
         // SAFETY: lists end with a null pointer, strings with a NUL; the descriptor is open until exec.
-        let failed = unsafe {
+        unsafe {
             libc::setsid();
             // Those that it waits for stay blocked: one that comes before its first instruction must not be lost.
             reset_signals(&[libc::SIGCHLD, libc::SIGTERM, libc::SIGINT]);
@@ -233,10 +233,10 @@ impl Child<'_> {
                 argv.as_ptr(),
                 envp.as_ptr(),
                 libc::AT_EMPTY_PATH,
-            )
-        };
-        self.must(Stage::Exec, 0, failed);
-        self.end(Stage::Exec as u8, 0, 0)
+            );
+        }
+        // It returns only if it failed.
+        self.end(Stage::Exec as u8, 0, errno())
     }
 
     fn must(&self, stage: Stage, index: usize, result: i64) {
