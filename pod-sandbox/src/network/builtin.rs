@@ -8,6 +8,8 @@
 //! The record precedes the link and outlives it, so a crash in between is cleaned up by detach.
 
 mod firewall;
+mod follow;
+mod guard;
 mod ledger;
 mod links;
 mod subnet;
@@ -49,7 +51,9 @@ struct Inner {
 impl Builtin {
     /// Reads what an earlier daemon recorded; changes nothing on the host.
     pub(crate) async fn open(config: &linkspan_config::Network) -> Result<Self, Error> {
-        Self::open_with(config, LINGER).await
+        let network = Self::open_with(config, LINGER).await?;
+        follow::start(&network.inner);
+        Ok(network)
     }
 
     async fn open_with(config: &linkspan_config::Network, linger: Duration) -> Result<Self, Error> {
@@ -164,6 +168,7 @@ impl Inner {
             if first || !record.ports.is_empty() {
                 self.write_rules(&ledger)?;
             }
+            links::route_loopback(&self.bridge)?;
             (record, bridge)
         };
         links::connect(bridge, &record, &a.netns, &self.subnets)?;
@@ -213,6 +218,7 @@ impl Inner {
         if self.trouble.is_none() && !ledger.is_empty() {
             // Somebody may have flushed all rules while we were away.
             outcome = outcome.and(self.write_rules(&ledger));
+            outcome = outcome.and(links::guard_again(ledger.records()));
         }
         outcome
     }

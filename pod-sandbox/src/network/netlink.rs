@@ -4,6 +4,8 @@
 //! enters a namespace only to open one may end at once. All calls block for microseconds; they run
 //! on blocking threads.
 
+pub(crate) mod changes;
+pub(crate) mod filter;
 pub(crate) mod message;
 pub(crate) mod nft;
 pub(crate) mod route;

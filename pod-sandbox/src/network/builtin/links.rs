@@ -8,9 +8,11 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
+use super::super::netlink::filter;
 use super::super::netlink::route::{self, Veth};
 use super::super::netlink::{self, Socket};
 use super::super::{Error, INTERFACE};
+use super::guard;
 use super::ledger::Record;
 use super::subnet::Subnet;
 
@@ -48,8 +50,6 @@ pub(crate) fn ensure_bridge(name: &str, subnets: &[Subnet]) -> Result<Bridge, Er
         forward_six()?;
     }
     set("net/ipv4/ip_forward", "1")?;
-    // The host's own 127.0.0.1 may then reach host ports; `firewall` keeps pods from it.
-    set(&format!("net/ipv4/conf/{name}/route_localnet"), "1")?;
     for subnet in subnets {
         route::add_address(&mut socket, link.index, subnet.gateway(), subnet.prefix())
             .map_err(failed("giving an address to"))?;
@@ -57,6 +57,11 @@ pub(crate) fn ensure_bridge(name: &str, subnets: &[Subnet]) -> Result<Bridge, Er
     route::up(&mut socket, link.index).map_err(failed("bringing up"))?;
     let mtu = uplink_mtu(&mut socket).unwrap_or(DEFAULT_MTU);
     Ok(Bridge { index: link.index, mtu })
+}
+
+/// Lets the host's own 127.0.0.1 reach host ports. The rules of `firewall` come first.
+pub(crate) fn route_loopback(bridge: &str) -> Result<(), Error> {
+    set(&format!("net/ipv4/conf/{bridge}/route_localnet"), "1")
 }
 
 /// Gone is fine.
@@ -79,18 +84,41 @@ pub(crate) fn connect(
         name: &record.veth,
         peer: INTERFACE,
         peer_netns: file.as_fd(),
-        peer_mac: record.ips.first().map(|ip| mac(&ip.to_string())),
+        peer_mac: pod_mac(record),
         master: bridge.index,
         mtu: bridge.mtu,
     };
     route::add_veth(&mut socket, veth).map_err(failed("making veth pair"))?;
-    let near = route::link(&mut socket, &record.veth)
-        .map_err(failed("looking for"))?
-        .ok_or_else(|| failed("looking for")(io::ErrorKind::NotFound.into()))?;
+    let near = guard(&mut socket, record)?;
     // Needed where bridged packets pass the IP rules (br_netfilter), as Kubernetes nodes often have it.
-    route::set_hairpin(&mut socket, near.index).map_err(failed("setting hairpin mode of"))?;
+    route::set_hairpin(&mut socket, near).map_err(failed("setting hairpin mode of"))?;
     let far_end = || configure(record, subnets);
     netlink::within(netns, far_end).map_err(Error::io("entering network namespace", netns))?
+}
+
+/// The pod sends from its own addresses alone, from now on. Returns the index of the host's end.
+fn guard(socket: &mut Socket, record: &Record) -> Result<u32, Error> {
+    let failed = |what: &str| Error::netlink(format!("{what} {} of pod {}", record.veth, record.pod));
+    let near = route::link(socket, &record.veth)
+        .map_err(failed("looking for"))?
+        .ok_or_else(|| failed("looking for")(io::ErrorKind::NotFound.into()))?;
+    let program = guard::program(pod_mac(record), &record.ips);
+    filter::judge_ingress(socket, near.index, &program)
+        .map_err(failed("guarding (kernel options NET_SCH_INGRESS, NET_CLS_BPF)"))?;
+    Ok(near.index)
+}
+
+/// Guards the pods that a daemon of an earlier version connected. What is gone needs none.
+pub(crate) fn guard_again<'a>(records: impl Iterator<Item = &'a Record>) -> Result<(), Error> {
+    let mut socket = Socket::route().map_err(Error::netlink("opening rtnetlink"))?;
+    let mut outcome = Ok(());
+    for record in records {
+        let there = route::link(&mut socket, &record.veth);
+        if matches!(there, Ok(Some(_))) {
+            outcome = outcome.and(guard(&mut socket, record).map(|_| ()));
+        }
+    }
+    outcome
 }
 
 /// Runs in the pod's namespace.
@@ -119,6 +147,10 @@ fn configure(record: &Record, subnets: &[Subnet]) -> Result<(), Error> {
 pub(crate) fn veth_name(sandbox_id: &str) -> String {
     let hash: String = Sha256::digest(sandbox_id).iter().take(6).map(|byte| format!("{byte:02x}")).collect();
     format!("lsv{hash}")
+}
+
+fn pod_mac(record: &Record) -> [u8; 6] {
+    mac(&record.ips.first().map(IpAddr::to_string).unwrap_or_default())
 }
 
 /// A stable, locally administered address: a bridge without one takes on that of a port, and

@@ -12,9 +12,9 @@ use super::super::testbed::{Pod, add_host_address, ask, interfaces, on_own_host,
 use super::super::{Network, Protocol, Readiness};
 use super::Builtin;
 
-const BRIDGE: &str = "lstest0";
+pub(super) const BRIDGE: &str = "lstest0";
 
-fn config(dir: &Path, subnets: &[&str]) -> linkspan_config::Network {
+pub(super) fn config(dir: &Path, subnets: &[&str]) -> linkspan_config::Network {
     linkspan_config::Network {
         conf_dir: dir.join("net.d"),
         bin_dirs: Vec::new(),
@@ -190,7 +190,7 @@ fn the_world_sees_the_hosts_address() {
             name: "uplink",
             peer: "eth0",
             peer_netns: std::os::fd::AsFd::as_fd(&netns),
-            peer_mac: None,
+            peer_mac: [2, 0, 0, 0, 0, 7],
             master: 0,
             mtu: 1400,
         };
@@ -263,6 +263,34 @@ fn a_restarted_daemon_goes_on_where_the_other_stopped() {
             pod.unpin().await;
             network.detach(&pod.attachment).await.unwrap();
         }
+        assert_nothing_left(&network, &dir).await;
+    });
+}
+
+#[test]
+fn rules_that_somebody_flushes_come_back() {
+    on_own_host(|| async {
+        if output("nft", &["list", "tables"]).is_none() {
+            eprintln!("SKIP: needs nft (nftables)");
+            return;
+        }
+        let dir = TempDir::new().unwrap();
+        let network = open(&dir, &["10.213.0.0/24"]).await;
+        let pod = Pod::new("a").await.port(Protocol::Tcp, 80, 8080, None);
+        attach(&network, &pod).await;
+        let rules = output("nft", &["list", "ruleset"]).unwrap();
+        for flush in [&["flush", "ruleset"][..], &["flush", "table", "inet", "linkspan-lstest0"]] {
+            output("nft", flush);
+            let back = async {
+                while output("nft", &["list", "ruleset"]).unwrap() != rules {
+                    tokio::task::yield_now().await;
+                }
+            };
+            tokio::time::timeout(Duration::from_secs(10), back).await.expect("the rules come back");
+        }
+        pod.serve(80, 1);
+        assert_eq!(ask("127.0.0.1:8080").unwrap(), "10.213.0.1");
+        network.detach(&pod.attachment).await.unwrap();
         assert_nothing_left(&network, &dir).await;
     });
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use rustix::io::Errno;
 
-use super::message::Message;
+use super::message::{Message, attributes};
 use super::{Socket, errno};
 
 const SUBSYSTEM: u16 = 10;
@@ -16,6 +16,7 @@ const GETTABLE: u16 = 1;
 const DELTABLE: u16 = 2;
 const NEWCHAIN: u16 = 3;
 const NEWRULE: u16 = 6;
+const GETRULE: u16 = 7;
 const DELRULE: u16 = 8;
 
 const NLM_F_CREATE: u16 = 0x400;
@@ -121,6 +122,17 @@ pub(crate) fn replace(table: &str, chains: &[Chain]) -> io::Result<()> {
         messages.extend(chain.rules.iter().map(|rule| new_rule(table, chain.name, rule)));
     }
     transaction(messages)
+}
+
+/// How many rules the table has; none if it is not there.
+pub(crate) fn count_rules(table: &str) -> io::Result<usize> {
+    let rules = Socket::netfilter()?.query(message(GETRULE, 0, NFPROTO_INET).text(1, table), true)?;
+    // Kernels may ignore the name; a body begins with four bytes of `nfgenmsg`.
+    let of_table = |rule: &&Vec<u8>| {
+        let name = attributes(rule.get(4..).unwrap_or_default()).find(|(kind, _)| *kind == 1);
+        name.is_some_and(|(_, name)| name.strip_suffix(&[0]) == Some(table.as_bytes()))
+    };
+    Ok(rules.iter().filter(of_table).count())
 }
 
 /// Removes the table with all that is in it. Gone is fine.

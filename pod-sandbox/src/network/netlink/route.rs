@@ -97,7 +97,7 @@ pub(crate) struct Veth<'a> {
     pub(crate) name: &'a str,
     pub(crate) peer: &'a str,
     pub(crate) peer_netns: BorrowedFd<'a>,
-    pub(crate) peer_mac: Option<[u8; 6]>,
+    pub(crate) peer_mac: [u8; 6],
     /// Index of the bridge that takes the near end.
     pub(crate) master: u32,
     pub(crate) mtu: u32,
@@ -113,15 +113,11 @@ pub(crate) fn add_veth(socket: &mut Socket, veth: Veth<'_>) -> io::Result<()> {
         .nest(IFLA_LINKINFO, |info| {
             info.text(IFLA_INFO_KIND, "veth").nest(IFLA_INFO_DATA, |data| {
                 data.nest(VETH_INFO_PEER, |peer| {
-                    let peer = peer
-                        .raw(&link_header(0, 0))
+                    peer.raw(&link_header(0, 0))
                         .text(IFLA_IFNAME, veth.peer)
+                        .bytes(IFLA_ADDRESS, &veth.peer_mac)
                         .u32(IFLA_MTU, veth.mtu)
-                        .u32(IFLA_NET_NS_FD, netns);
-                    match veth.peer_mac {
-                        Some(mac) => peer.bytes(IFLA_ADDRESS, &mac),
-                        None => peer,
-                    }
+                        .u32(IFLA_NET_NS_FD, netns)
                 })
             })
         });

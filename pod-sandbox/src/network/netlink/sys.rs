@@ -1,8 +1,11 @@
-//! Socket options that no safe wrapper knows.
+//! Socket options that no safe wrapper knows, and a registration that the compiler cannot check.
 #![allow(unsafe_code)]
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 /// Asks for error texts, and for refused requests not to be repeated in full.
 pub(super) fn ask_for_words(fd: BorrowedFd<'_>) -> io::Result<()> {
@@ -23,4 +26,10 @@ pub(super) fn ask_for_words(fd: BorrowedFd<'_>) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// The socket, registered with the calling task's runtime.
+pub(super) fn register(socket: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an OwnedFd is open until it is dropped, and nobody takes it out of the AsyncFd, which deregisters it before.
+    unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) }.map_err(io::Error::from)
 }
