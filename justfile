@@ -8,6 +8,11 @@ test *args:
 build:
     cargo build --release -p linkspan-daemon -p linkspan-monitor
 
+# The same, with the list of all crates that are linked in the binaries, for scanners that read it (`cargo audit bin`, Trivy, Grype).
+build-auditable:
+    contrib/tools/setup cargo-auditable
+    PATH="$(contrib/tools/setup --path)" cargo auditable build --release -p linkspan-daemon -p linkspan-monitor
+
 # Formatting, lints and the rules of the house.
 lint:
     cargo fmt --all --check
@@ -18,10 +23,13 @@ lint:
 unit:
     cargo test --workspace --exclude linkspan-tests
 
-# Licences, advisories, sources (needs cargo-deny).
+# Licences, bans, sources, advisories.
 deny:
-    cargo deny check
+    contrib/test --stage deny
 
+# shellcheck over every script.
+scripts:
+    contrib/test --stage scripts
 
 # Build, run a real pod, show its log and an exec, clean up.
 quickstart:

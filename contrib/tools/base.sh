@@ -3,6 +3,7 @@
 set -euo pipefail
 
 TOOLS_DIR=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck disable=SC2034
 REPO_DIR=$(cd "$TOOLS_DIR/../.." && pwd)
 # shellcheck source=contrib/tools/versions.sh
 source "$TOOLS_DIR/versions.sh"
@@ -113,6 +114,24 @@ debian_source() {
     local options=(-o "Dir::Etc::sourcelist=$apt/sources.list" -o "Dir::Etc::sourceparts=$apt/parts"
         -o "Dir::State::lists=$apt/lists" -o "Dir::Cache=$apt/cache" -o APT::Sandbox::User=root -q)
     apt-get "${options[@]}" update >/dev/null && apt-get "${options[@]}" source "$package" >/dev/null
+}
+
+# build_crate NAME VERSION PROGRAM [ARGUMENT...]: builds a program of a crate into the cache, with further arguments of `cargo install`.
+build_crate() {
+    local name=$1 version=$2 program=$3 out rust_bin
+    shift 3
+    out=$(tool_dir "$name" "$version")
+    lock_tool "$name"
+    is_built "$out" "$program" && return
+    rust_bin=$("$TOOLS_DIR/rust")
+    scratch_dir "$name"
+    mkdir "$SCRATCH/out"
+    say "building $name"
+    PATH=$rust_bin:$PATH CARGO_TARGET_DIR=$SCRATCH/target cargo install --quiet --locked --version "$version" --root "$SCRATCH/install" \
+        ${LINKSPAN_BUILD_JOBS:+--jobs "$LINKSPAN_BUILD_JOBS"} "$@" "$name" >"$SCRATCH/build.log" 2>&1 ||
+        { tail -20 "$SCRATCH/build.log" >&2; die "building $name failed"; }
+    install -s -m 755 "$SCRATCH/install/bin/$program" "$SCRATCH/out/$program"
+    publish "$SCRATCH/out" "$out"
 }
 
 # copy_libraries ROOT PROGRAM...: the shared libraries of programs, each where the loader found it, since the loader's

@@ -12,6 +12,8 @@ CNI_PLUGINS=1.9.1
 KUBERNETES=1.37.2
 CONTAINERD=2.4.2
 COREDNS=1.15.0
+CARGO_DENY=0.20.2
+CARGO_AUDITABLE=0.7.7
 # The number behind the hyphen is ours: of the options that it is built with.
 BUSYBOX=1.35.0-2
 NGINX=1.22.1
