@@ -29,7 +29,7 @@ pub(crate) struct Admin {
 impl admin::admin_server::Admin for Admin {
     async fn status(&self, _: Request<admin::StatusRequest>) -> Answer<admin::StatusResponse> {
         let app = &self.app;
-        let handlers = app.pods.handlers().await;
+        let handlers = app.pods.handlers();
         let conditions = conditions(&handlers, app.network.readiness());
         let sandboxes = app.pods.list_sandboxes(&SandboxFilter::default());
         let containers = app.pods.list_containers(&ContainerFilter::default());

@@ -46,7 +46,7 @@ impl RuntimeService for Runtime {
     }
 
     async fn status(&self, request: Request<v1::StatusRequest>) -> Answer<v1::StatusResponse> {
-        let handlers = self.app.pods.handlers().await;
+        let handlers = self.app.pods.handlers();
         let conditions = conditions(&handlers, self.app.network.readiness());
         let info = if request.into_inner().verbose { self.verbose_info(&handlers) } else { BTreeMap::new() };
         // A pod on the host's network needs nothing more: what it sees of /sys is the host's.

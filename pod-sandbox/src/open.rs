@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use linkspan_config::Config;
 use linkspan_runtime_oci::spec::clamp_oom_score_adj;
@@ -25,6 +26,9 @@ use crate::{recovery, user_namespace};
 const MONITOR: &str = "linkspan-monitor";
 /// Nothing but the kernel's own is less likely to be killed for want of memory: it is the pod's memory of exits.
 const MONITOR_OOM_SCORE_ADJ: i64 = -999;
+/// How long the start waits for handlers to say what they can do, all together: the first Status is to have it of those
+/// that work.
+const FIRST_ANSWERS: Duration = Duration::from_secs(3);
 
 impl Pods {
     /// Opens the state below the configured directories and recovers what an earlier daemon left: running containers
@@ -71,20 +75,25 @@ impl Pods {
         });
         let (group, owner) = (inner.monitors_cgroup(), Arc::clone(&inner));
         blocking("making the monitors' cgroup", move || Ok(owner.cgroups.create(&group)?)).await?;
+        let asked = ask_handlers(&inner);
         recovery::run(&inner, found).await?;
+        let _ = tokio::time::timeout(FIRST_ANSWERS, asked).await;
         Ok(Self { inner })
     }
 
-    /// All handlers and what they can do, the default one first, under the empty name too: RuntimeClass features of
-    /// pods without one are looked up there.
-    pub async fn handlers(&self) -> Vec<HandlerStatus> {
+    /// All handlers and what is known of them, at once, the default one first, under the empty name too: RuntimeClass
+    /// features of pods without one are looked up there.
+    #[must_use]
+    pub fn handlers(&self) -> Vec<HandlerStatus> {
         let mut found = Vec::new();
         for (name, handler) in &self.inner.handlers {
-            let features = handler.runtime.features().await;
+            let features = handler.runtime.known_features();
+            let known = features.as_ref().ok();
+            let obstacle = known.map(|known| user_namespace::obstacle(&self.inner, handler, known));
             let status = HandlerStatus {
                 name: name.clone(),
-                recursive_read_only_mounts: features.as_ref().is_ok_and(Features::recursive_read_only),
-                user_namespaces: matches!(user_namespace::obstacle(&self.inner, handler).await, Ok(None)),
+                recursive_read_only_mounts: known.is_some_and(Features::recursive_read_only),
+                user_namespaces: obstacle.is_some_and(|obstacle| obstacle.is_none()),
                 path: handler.path.clone(),
                 error: features.err().map(|error| error.to_string()),
             };
@@ -136,15 +145,30 @@ fn monitor(configured: Option<&Path>) -> Result<PathBuf, Error> {
     Ok(exe.with_file_name(MONITOR))
 }
 
+/// Asks every handler what it can do, all at once, whether or not the returned future is waited for. One that does not
+/// say may be installed or mended later; until then its pods are refused.
+fn ask_handlers(inner: &Inner) -> impl Future<Output = ()> + use<> {
+    let ask = |(name, handler): (&String, &Handler)| {
+        let (name, runtime) = (name.clone(), handler.runtime.clone());
+        tokio::spawn(async move {
+            if let Err(error) = runtime.features().await {
+                tracing::warn!(runtime_handler = name, %error, "pods of this handler are refused for now");
+            }
+        })
+    };
+    let asked: Vec<_> = inner.handlers.iter().map(ask).collect();
+    async move {
+        for answer in asked {
+            let _ = answer.await;
+        }
+    }
+}
+
 fn handlers(config: &Config, layout: &Layout) -> Result<std::collections::BTreeMap<String, Handler>, Error> {
     let handler = |(name, handler): (&String, &linkspan_config::Handler)| {
         let runtime = Runtime::new(name, handler, layout.runtime_root(name))
             .with_timeout(config.runtime.timeout)
             .with_cgroup_driver(config.cgroup.driver);
-        if !handler.path.is_file() {
-            // It may be installed later; until then its pods are refused.
-            tracing::warn!(runtime_handler = name, path = %handler.path.display(), "no runtime there");
-        }
         let options = Arc::new(HandlerOptions::read(handler)?);
         let (path, sandbox) = (handler.path.clone(), handler.sandbox);
         Ok((name.clone(), Handler { runtime, path, sandbox, options }))

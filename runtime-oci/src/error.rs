@@ -42,6 +42,9 @@ pub enum Error {
     /// The runtime's binary could not be started.
     #[error("starting runtime {}: {source}", path.display())]
     RuntimeMissing { path: PathBuf, source: io::Error },
+    /// What the runtime can do is not known: its `features` hangs, or died. It is asked again.
+    #[error("runtime handler {runtime:?}: asking {} for its features: {reason}", path.display())]
+    NoFeatures { runtime: String, path: PathBuf, reason: String },
     /// The runtime ran and said no; `message` is in its own words.
     #[error("{runtime} {verb} {id}: {message}")]
     Runtime { runtime: String, verb: &'static str, id: String, message: String },

@@ -19,7 +19,7 @@ use crate::error::Error;
 use crate::spec::{Resources, linux_resources};
 
 use call::Outcome;
-use features::Cache;
+use features::Asking;
 
 pub(crate) use checkpoint::program;
 pub use checkpoint::{CheckpointDirs, find_criu, restore_errors};
@@ -41,7 +41,7 @@ pub struct Runtime {
     state_root: PathBuf,
     timeout: Duration,
     systemd_cgroup: bool,
-    features: Cache,
+    features: Asking,
 }
 
 /// What the runtime says about a container (runtime-spec, `runtime.md`, "State").
@@ -75,7 +75,7 @@ impl Runtime {
             state_root,
             timeout: DEFAULT_TIMEOUT,
             systemd_cgroup: false,
-            features: Cache::default(),
+            features: Asking::new(name, handler.path.clone()),
         }
     }
 
@@ -97,12 +97,21 @@ impl Runtime {
         &self.name
     }
 
-    /// What the binary can do; asked once, and again when the file has changed.
+    /// What the binary can do; asked once, and again when the file has changed. Waits a few seconds at most. Cancel
+    /// safe: the answer is there for who asks next.
     ///
     /// # Errors
-    /// [`Error::RuntimeMissing`] if the binary cannot be run, [`Error::TimedOut`].
+    /// [`Error::RuntimeMissing`] if the binary cannot be run, [`Error::NoFeatures`] if it hangs or dies.
     pub async fn features(&self) -> Result<Features, Error> {
-        self.features.get(&self.binary, self.timeout).await
+        self.features.ask(self.timeout).await
+    }
+
+    /// The same as far as it is known, at once. Has it looked at again in the background.
+    ///
+    /// # Errors
+    /// As for [`Runtime::features`], of the last time that it was asked; [`Error::NoFeatures`] before the first answer.
+    pub fn known_features(&self) -> Result<Features, Error> {
+        self.features.known(self.timeout)
     }
 
     /// For the monitor: makes the container and its first process, which waits for [`Runtime::start`].

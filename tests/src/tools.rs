@@ -112,6 +112,7 @@ pub fn script(path: PathBuf, text: &str) -> io::Result<PathBuf> {
 
 /// As crun 1.8, of Debian 12: without the command that tells what it can do.
 pub fn crun_without_features(folder: &Path) -> io::Result<PathBuf> {
-    let text = format!("#!/bin/sh\n[ \"$1\" = features ] && exit 1\nexec {} \"$@\"\n", crun().display());
+    let refuse = "[ \"$1\" = features ] && { echo 'unknown command features' >&2; exit 1; }";
+    let text = format!("#!/bin/sh\n{refuse}\nexec {} \"$@\"\n", crun().display());
     script(folder.join("old"), &text)
 }

@@ -101,6 +101,8 @@ impl ToStatus for runtime::Error {
             Self::NoSuchContainer { .. } | Self::NoSuchCgroup { .. } => Code::NotFound,
             Self::NotRunning { .. } => Code::NotFound,
             Self::TimedOut { .. } => Code::DeadlineExceeded,
+            // Of the one handler, until it answers.
+            Self::NoFeatures { .. } => Code::Unavailable,
             Self::Unimplemented(_) => Code::Unimplemented,
             Self::RuntimeMissing { .. } | Self::BadHookFile { .. } | Self::BadBaseSpec { .. } => {
                 Code::FailedPrecondition

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use linkspan_config::SandboxKind;
 use linkspan_image::{IdMap, Images};
+use linkspan_runtime_oci::Features;
 use rustix::thread::UnshareFlags;
 
 use crate::error::Error;
@@ -33,28 +34,25 @@ pub(crate) async fn of_host(images: &Images) -> Option<String> {
 }
 
 /// What a handler's pods lack for a user namespace; `None`: nothing.
-///
-/// # Errors
-/// [`Error::Runtime`] if the runtime cannot be asked.
-pub(crate) async fn obstacle(inner: &Inner, handler: &Handler) -> Result<Option<String>, Error> {
+pub(crate) fn obstacle(inner: &Inner, handler: &Handler, features: &Features) -> Option<String> {
     if let Some(reason) = &inner.host.no_user_namespaces {
-        return Ok(Some(reason.clone()));
+        return Some(reason.clone());
     }
     if handler.sandbox == SandboxKind::Oci {
-        return Ok(Some(format!(
+        return Some(format!(
             "handler {:?} has sandbox = \"oci\": its runtime makes the pod, and knows of no user namespace for it",
             handler.runtime.name()
-        )));
+        ));
     }
-    if !handler.runtime.features().await?.user_namespaces() {
-        return Ok(Some(format!(
+    if !features.user_namespaces() {
+        return Some(format!(
             "the runtime of handler {:?}, {}, does not tell of user namespaces and ID-mapped mounts in its `features`; \
              runc 1.2 and crun 1.21 do",
             handler.runtime.name(),
             handler.path.display()
-        )));
+        ));
     }
-    Ok(barred(&inner.layout.pods_dir()))
+    barred(&inner.layout.pods_dir())
 }
 
 /// The runtime goes down to the root file system as the pod's users, who are nobody to the host.

@@ -1,6 +1,7 @@
 //! One run of a runtime's binary: bounded in time, with nothing inherited but what it needs.
 
 use std::ffi::OsString;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -20,6 +21,8 @@ pub(super) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin
 
 pub(super) struct Outcome {
     pub(super) success: bool,
+    /// The one that ended it.
+    pub(super) signal: Option<i32>,
     pub(super) stdout: Vec<u8>,
     pub(super) stderr: String,
 }
@@ -31,14 +34,15 @@ pub(super) async fn run(
     deadline: Duration,
     what: &str,
 ) -> Result<Outcome, Error> {
-    let child = spawn(command, stdin.is_some())?;
-    match timeout(deadline, finish(child, stdin)).await {
+    let mut child = spawn(command, stdin.is_some())?;
+    match timeout(deadline, finish(&mut child, stdin)).await {
         Ok(outcome) => outcome.map_err(Error::io(what)),
         Err(_) => Err(Error::TimedOut { what: what.to_owned(), after: deadline }),
     }
 }
 
-fn spawn(command: &[OsString], with_stdin: bool) -> Result<Child, Error> {
+/// Starts `command`; dropped, it is killed. Waits for the file system that the program is on.
+pub(super) fn spawn(command: &[OsString], with_stdin: bool) -> Result<Child, Error> {
     let (binary, args) = command.split_first().ok_or_else(|| Error::bad("runtime", "no command"))?;
     Command::new(binary)
         .args(args)
@@ -53,7 +57,8 @@ fn spawn(command: &[OsString], with_stdin: bool) -> Result<Child, Error> {
         .map_err(|source| Error::RuntimeMissing { path: Path::new(binary).to_owned(), source })
 }
 
-async fn finish(mut child: Child, stdin: Option<Vec<u8>>) -> std::io::Result<Outcome> {
+/// Sees it to its end.
+pub(super) async fn finish(child: &mut Child, stdin: Option<Vec<u8>>) -> std::io::Result<Outcome> {
     if let (Some(bytes), Some(mut pipe)) = (stdin, child.stdin.take()) {
         // One that exits without reading says why on stderr.
         let _ = pipe.write_all(&bytes).await;
@@ -71,7 +76,8 @@ async fn finish(mut child: Child, stdin: Option<Vec<u8>>) -> std::io::Result<Out
             _ = &mut reads => child.wait().await?,
         }
     };
-    Ok(Outcome { success: status.success(), stdout, stderr: String::from_utf8_lossy(&stderr).into_owned() })
+    let stderr = String::from_utf8_lossy(&stderr).into_owned();
+    Ok(Outcome { success: status.success(), signal: status.signal(), stdout, stderr })
 }
 
 async fn read(pipe: Option<impl AsyncRead + Unpin>, into: &mut Vec<u8>) {

@@ -1,16 +1,12 @@
 //! What a runtime's binary can do (runtime-spec, `features.md`).
 
+mod asking;
+
 use std::collections::BTreeMap;
-use std::fs;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::call;
-use crate::error::Error;
+pub(super) use asking::Asking;
 
 /// The newest version whose rules our specs follow.
 const NEWEST: (u64, u64, u64) = (1, 3, 0);
@@ -109,32 +105,6 @@ impl Default for Features {
     }
 }
 
-/// The last answer, and the file it was true of.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Cache(Arc<Mutex<Option<(FileIdentity, Features)>>>);
-
-/// Device, inode, and time of modification in seconds and nanoseconds: an upgrade changes one of them.
-type FileIdentity = (u64, u64, i64, i64);
-
-impl Cache {
-    pub(super) async fn get(&self, binary: &Path, deadline: Duration) -> Result<Features, Error> {
-        let metadata = fs::metadata(binary)
-            .map_err(|source| Error::RuntimeMissing { path: binary.to_owned(), source })?;
-        let identity = (metadata.dev(), metadata.ino(), metadata.mtime(), metadata.mtime_nsec());
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some((of, features)) = known
-            && of == identity
-        {
-            return Ok(features);
-        }
-        let command = [binary.as_os_str().to_owned(), "features".into()];
-        let outcome = call::run(&command, None, deadline, &format!("{} features", binary.display())).await?;
-        let features = parse(if outcome.success { &outcome.stdout } else { b"" });
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((identity, features.clone()));
-        Ok(features)
-    }
-}
-
 /// The parts that we look at; everything else may change.
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
@@ -168,12 +138,12 @@ struct Switch {
     enabled: Option<bool>,
 }
 
-/// Anything but an answer counts as a runtime without the command.
-fn parse(json: &[u8]) -> Features {
-    let Ok(answer) = serde_json::from_slice::<Answer>(json) else { return Features::default() };
+/// `None` for anything but an answer.
+fn parse(json: &[u8]) -> Option<Features> {
+    let answer = serde_json::from_slice::<Answer>(json).ok()?;
     let linux = answer.linux.unwrap_or_default();
     let on = |switch: Option<Switch>| switch.and_then(|switch| switch.enabled).unwrap_or(false);
-    Features {
+    Some(Features {
         oci_version: version(&answer.oci_version_max),
         mount_options: answer.mount_options.unwrap_or_default(),
         namespaces: linux.namespaces.unwrap_or_default(),
@@ -186,7 +156,7 @@ fn parse(json: &[u8]) -> Features {
             .annotations
             .is_some_and(|said| said.get(CHECKPOINT).is_some_and(|value| value == "true")),
         unsafe_annotations: answer.potentially_unsafe_config_annotations.unwrap_or_default(),
-    }
+    })
 }
 
 /// Without a suffix: runc 1.1 says `1.0.2-dev`, crun 1.21 `1.1.0+dev`, and other runtimes would not take that from us.

@@ -130,6 +130,63 @@ async fn features_are_asked_once_per_file() {
     assert_eq!(calls(), 2);
 }
 
+/// How often the runtime was called.
+fn calls(dir: &tempfile::TempDir) -> usize {
+    fs::read_to_string(dir.path().join("runtime.calls")).unwrap_or_default().lines().count()
+}
+
+#[tokio::test]
+async fn a_runtime_without_features_is_asked_once_and_one_that_fails_again_later() {
+    let unknown = "unknown command features";
+    for (says, lasts) in [(unknown, true), ("No help topic for 'features'", true), ("no memory", false)] {
+        let (dir, runtime) = scripted(&format!("echo x >>$0.calls; echo \"{says}\" >&2; exit 1"));
+        assert_eq!(runtime.features().await.unwrap(), Features::default(), "{says}");
+        assert_eq!(runtime.features().await.unwrap(), Features::default(), "{says}");
+        assert_eq!(calls(&dir), 1, "{says}: asked again at once");
+        if !lasts {
+            let deadline = std::time::Instant::now() + Duration::from_secs(20);
+            while calls(&dir) < 2 {
+                assert!(std::time::Instant::now() < deadline, "{says}: never asked again");
+                runtime.features().await.unwrap();
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_runtime_that_dies_of_features_can_do_them_next_time() {
+    let answer = "echo '{\"ociVersionMax\":\"1.1.0\"}'";
+    let (_dir, runtime) =
+        scripted(&format!("[ -e $0.again ] || {{ touch $0.again; kill -KILL $$; }}; {answer}"));
+    let error = runtime.features().await.unwrap_err();
+    assert!(matches!(error, Error::NoFeatures { .. }), "{error}");
+    assert!(error.to_string().contains("signal 9"), "{error}");
+    assert_eq!(runtime.features().await.unwrap().oci_version, "1.1.0");
+}
+
+#[tokio::test]
+async fn a_runtime_that_hangs_over_features_is_asked_once_at_a_time_and_never_waited_for_by_reads() {
+    let answer = "echo '{\"ociVersionMax\":\"1.1.0\"}'";
+    let (dir, runtime) =
+        scripted(&format!("echo x >>$0.calls; [ -e $0.mended ] || exec sleep 1000; {answer}"));
+    let runtime = runtime.with_timeout(Duration::from_millis(500));
+    let error = runtime.known_features().unwrap_err().to_string();
+    assert!(error.contains("\"test\"") && error.contains("has not answered yet"), "{error}");
+    let (one, other) = tokio::join!(runtime.features(), runtime.features());
+    for error in [one.unwrap_err(), other.unwrap_err(), runtime.known_features().unwrap_err()] {
+        let text = error.to_string();
+        assert!(text.contains("\"test\"") && text.contains("within 500ms"), "{text}");
+    }
+    assert_eq!(calls(&dir), 1, "three asked, and the runtime was called once");
+    fs::write(dir.path().join("runtime.mended"), "").unwrap();
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    while runtime.known_features().is_err() {
+        assert!(std::time::Instant::now() < deadline, "reads do not have it asked again");
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(runtime.features().await.unwrap().oci_version, "1.1.0");
+}
+
 #[tokio::test]
 async fn the_daemons_environment_and_files_stay_with_the_daemon() {
     // As if whoever started us had left a file open.

@@ -33,6 +33,15 @@ pub(super) fn means_no_such_container(message: &str) -> bool {
         || message.contains("error opening file") && message.contains("/status`: no such file")
 }
 
+/// Whether the message is how a runtime says that it has no such command: crun and runtimes made with Go's cobra; runc,
+/// made with its cli; youki, made with clap.
+pub(super) fn means_no_such_command(message: &str) -> bool {
+    let message = message.to_lowercase();
+    ["unknown command", "no help topic for", "unrecognized subcommand"]
+        .iter()
+        .any(|known| message.contains(known))
+}
+
 /// How often a runtime is asked that ends before it has begun.
 const TRIES: usize = 3;
 

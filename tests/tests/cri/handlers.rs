@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use linkspan_cri_api::v1;
 use linkspan_tests::node::{Node, Options};
-use linkspan_tests::{need, node, requests, tools};
+use linkspan_tests::{need, node, requests, tools, wait};
 use tokio::process::Command;
 use tonic::Code;
 
@@ -111,6 +112,53 @@ async fn a_handler_whose_binary_is_missing_is_named_and_keeps_nothing_else_from_
         ensure!(unknown.message().contains("crun, kata"), "{}", unknown.message());
 
         let (_, id) = node.run_pod(&requests::sandbox(node, "yes"), &requests::idle("c")).await?;
+        assert_eq!(node.output(&id, &["echo", "works"]).await?, "works");
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_handler_whose_binary_hangs_costs_its_own_pods_and_no_status() {
+    need!();
+    let folder = tempfile::tempdir().unwrap();
+    let text = |first: &str| format!("#!/bin/sh\n{first}\nexec {} \"$@\"\n", tools::crun().display());
+    let hangs = text("[ \"$1\" = features ] && exec sleep 1000");
+    let stuck = tools::script(folder.path().join("stuck"), &hangs).unwrap();
+    let runtimes = vec![("crun".to_owned(), tools::crun()), ("stuck".to_owned(), stuck.clone())];
+    node::with(Options { runtimes, ..Options::default() }, async |node| {
+        for _ in 0..3 {
+            let started = Instant::now();
+            let answer = status(node).await?;
+            let took = started.elapsed();
+            ensure!(took < Duration::from_secs(2), "Status took {took:?}");
+            let ready = answer.status.context("a status")?.conditions;
+            ensure!(ready.iter().all(|condition| condition.status), "{ready:?}");
+            let info: serde_json::Value = serde_json::from_str(&answer.info["handlers"])?;
+            let handlers = info.as_array().context("a list")?;
+            for handler in handlers {
+                let error = handler["error"].as_str().unwrap_or_default();
+                assert_eq!(error.contains("\"stuck\""), handler["name"] == "stuck", "{handler}");
+            }
+            let refused = node.run_sandbox(&requests::sandbox(node, "no"), "stuck").await.unwrap_err();
+            assert_eq!(refused.code(), Code::Unavailable);
+            ensure!(refused.message().contains("runtime handler \"stuck\""), "{}", refused.message());
+        }
+        let (_, id) = node.run_pod(&requests::sandbox(node, "yes"), &requests::idle("c")).await?;
+        assert_eq!(node.output(&id, &["echo", "works"]).await?, "works");
+
+        let mended = tools::script(folder.path().join("mended"), &text(""))?;
+        fs::rename(mended, &stuck)?;
+        wait::until("Status tells of the mended handler", Duration::from_secs(30), async || {
+            let answer = status(node).await?;
+            let found = answer.runtime_handlers.iter().find(|handler| handler.name == "stuck");
+            let features = found.and_then(|handler| handler.features).context("features")?;
+            ensure!(features.recursive_read_only_mounts, "{}", answer.info["handlers"]);
+            Ok(())
+        })
+        .await?;
+        let sandbox = requests::sandbox(node, "mended");
+        let (_, id) = node.run_pod_on("stuck", &sandbox, &requests::idle("c")).await?;
         assert_eq!(node.output(&id, &["echo", "works"]).await?, "works");
         Ok(())
     })

@@ -47,7 +47,10 @@ pub(super) async fn read(
     handler: String,
 ) -> Result<Facts, Error> {
     let no_user_namespaces = match user_namespace::of(config) {
-        Some(_) => user_namespace::obstacle(inner, inner.handler(&handler)?).await?,
+        Some(_) => {
+            let handler = inner.handler(&handler)?;
+            user_namespace::obstacle(inner, handler, &handler.runtime.features().await?)
+        }
         None => None,
     };
     let host_name = rustix::system::uname().nodename().to_string_lossy().into_owned();

@@ -2,7 +2,7 @@ use super::*;
 
 fn check(max: &str, expected: &str) {
     let json = format!(r#"{{"ociVersionMin":"1.0.0","ociVersionMax":"{max}","future":1}}"#);
-    assert_eq!(parse(json.as_bytes()).oci_version, expected);
+    assert_eq!(parse(json.as_bytes()).unwrap().oci_version, expected);
 }
 
 #[test]
@@ -17,7 +17,7 @@ fn the_version_is_what_the_runtime_takes_and_we_follow() {
 
 #[test]
 fn a_runtime_without_the_command_can_do_the_common() {
-    assert_eq!(parse(b"No help topic for 'features'"), Features::default());
+    assert_eq!(parse(b"No help topic for 'features'"), None);
     assert!(!Features::default().recursive_read_only() && !Features::default().user_namespaces());
 }
 
@@ -26,7 +26,8 @@ fn abilities_are_read_from_the_answer() {
     let features = parse(
         br#"{"ociVersionMax":"1.2.0","mountOptions":["ro","rro"],"linux":{"namespaces":["user","pid"],
         "seccomp":{"enabled":true},"selinux":null,"mountExtensions":{"idmap":{"enabled":true}}}}"#,
-    );
+    )
+    .unwrap();
     assert!(features.recursive_read_only() && features.user_namespaces() && features.seccomp);
     assert!(!features.selinux && !features.apparmor && !features.checkpoint);
 }
@@ -34,7 +35,7 @@ fn abilities_are_read_from_the_answer() {
 #[test]
 fn what_is_not_said_of_seccomp_is_assumed_and_of_checkpoints_is_not() {
     let check = |rest: &str, seccomp, checkpoint| {
-        let features = parse(format!(r#"{{"ociVersionMax":"1.1.0",{rest}}}"#).as_bytes());
+        let features = parse(format!(r#"{{"ociVersionMax":"1.1.0",{rest}}}"#).as_bytes()).unwrap();
         assert_eq!((features.seccomp, features.checkpoint), (seccomp, checkpoint), "{rest}");
     };
     check(r#""linux":{"seccomp":null}"#, true, false);
@@ -47,7 +48,11 @@ fn what_is_not_said_of_seccomp_is_assumed_and_of_checkpoints_is_not() {
 fn a_runtime_is_steered_by_what_it_says_and_by_what_is_known_of_others() {
     let check = |said: &str, annotation: &str, expected: bool| {
         let json = format!(r#"{{"ociVersionMax":"1.2.0","potentiallyUnsafeConfigAnnotations":{said}}}"#);
-        assert_eq!(parse(json.as_bytes()).steered_by(annotation), expected, "{annotation} of {said}");
+        assert_eq!(
+            parse(json.as_bytes()).unwrap().steered_by(annotation),
+            expected,
+            "{annotation} of {said}"
+        );
     };
     let runc = r#"["bundle","org.systemd.property.","org.criu.config"]"#;
     let of_its_own = r#"["com.example.","com.example"]"#;
