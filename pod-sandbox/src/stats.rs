@@ -37,10 +37,14 @@ struct Sample {
 }
 
 impl Samples {
-    /// CPU use since the previous sample; `None` for the first.
-    fn nano_cores(&self, id: &str, stats: &CgroupStats) -> Option<u64> {
+    /// CPU use since the previous sample; `None` for the first. What `snapshot` does not have any more is forgotten
+    /// then: reads may come after a removal, too.
+    fn nano_cores(&self, id: &str, stats: &CgroupStats, snapshot: &Snapshot) -> Option<u64> {
         let mut by_id = self.by_id.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(last) = by_id.get(id).copied() else {
+            by_id.retain(|id, _| {
+                snapshot.sandboxes.contains_key(id.as_str()) || snapshot.containers.contains_key(id.as_str())
+            });
             let first = Sample { at: stats.at, cpu_usage_ns: stats.cpu_usage_ns, nano_cores: None };
             by_id.insert(id.to_owned(), first);
             return None;
@@ -54,10 +58,6 @@ impl Samples {
         let nano_cores = Some(u64::try_from(rate).unwrap_or(u64::MAX));
         by_id.insert(id.to_owned(), Sample { at: stats.at, cpu_usage_ns: stats.cpu_usage_ns, nano_cores });
         nano_cores
-    }
-
-    pub(crate) fn forget(&self, id: &str) {
-        self.by_id.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
     }
 }
 
@@ -131,7 +131,7 @@ async fn of_container(inner: &Inner, record: &ContainerRecord) -> Result<Contain
     let cgroup = read(inner, &record.cgroup_path).await?;
     Ok(ContainerStats {
         attributes: attributes_of_container(record),
-        usage_nano_cores: inner.samples.nano_cores(record.id.as_str(), &cgroup),
+        usage_nano_cores: inner.samples.nano_cores(record.id.as_str(), &cgroup, &inner.table.snapshot()),
         cgroup,
         writable_layer: writable_layer(inner, record).await,
     })
@@ -191,7 +191,7 @@ async fn of_sandbox(
     let running = of_pod.filter(|c| c.sandbox_id == record.id && c.is(ContainerState::Running));
     Ok(SandboxStats {
         attributes: attributes_of_sandbox(record),
-        usage_nano_cores: inner.samples.nano_cores(record.id.as_str(), &cgroup),
+        usage_nano_cores: inner.samples.nano_cores(record.id.as_str(), &cgroup, snapshot),
         process_count: cgroup.pids_current,
         cgroup,
         network_at: Timestamp::now(),
@@ -214,9 +214,16 @@ async fn read(inner: &Inner, path: &str) -> Result<CgroupStats, Error> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use linkspan_runtime_oci::{CgroupStats, Timestamp};
 
     use super::Samples;
+    use crate::container::record::ContainerRecord;
+    use crate::container::state as container;
+    use crate::sandbox::record::SandboxRecord;
+    use crate::sandbox::state as sandbox;
+    use crate::table::Snapshot;
 
     fn at(seconds: i64, cpu_usage_ns: u64) -> CgroupStats {
         CgroupStats { at: Timestamp(seconds * 1_000_000_000), cpu_usage_ns, ..CgroupStats::default() }
@@ -225,10 +232,31 @@ mod tests {
     #[test]
     fn the_rate_is_between_two_samples() {
         let samples = Samples::default();
-        assert_eq!(samples.nano_cores("a", &at(10, 1_000_000_000)), None);
-        assert_eq!(samples.nano_cores("a", &at(12, 2_000_000_000)), Some(500_000_000));
-        assert_eq!(samples.nano_cores("a", &at(12, 2_000_000_000)), Some(500_000_000), "too soon: as before");
-        samples.forget("a");
-        assert_eq!(samples.nano_cores("a", &at(13, 2_000_000_000)), None);
+        let none = Snapshot::default();
+        assert_eq!(samples.nano_cores("a", &at(10, 1_000_000_000), &none), None);
+        assert_eq!(samples.nano_cores("a", &at(12, 2_000_000_000), &none), Some(500_000_000));
+        assert_eq!(
+            samples.nano_cores("a", &at(12, 2_000_000_000), &none),
+            Some(500_000_000),
+            "too soon: as before"
+        );
+    }
+
+    #[test]
+    fn what_was_removed_is_forgotten_pods_and_containers() {
+        let (samples, mut snapshot) = (Samples::default(), Snapshot::default());
+        let state = sandbox::State::NotReady { since: Timestamp(1) };
+        let sandbox = Arc::new(SandboxRecord::example(state));
+        let container = Arc::new(ContainerRecord::example(container::State::Creating));
+        snapshot.sandboxes.insert(sandbox.id.clone(), Arc::clone(&sandbox));
+        snapshot.containers.insert(container.id.clone(), Arc::clone(&container));
+        for number in 0..100 {
+            samples.nano_cores(&format!("gone {number}"), &at(1, 1), &snapshot);
+            samples.nano_cores(sandbox.id.as_str(), &at(1, 1), &snapshot);
+            samples.nano_cores(container.id.as_str(), &at(1, 1), &snapshot);
+        }
+        let kept = samples.by_id.lock().unwrap();
+        assert!(kept.contains_key(sandbox.id.as_str()) && kept.contains_key(container.id.as_str()));
+        assert_eq!(kept.len(), 3, "those that are there, and the last of the others");
     }
 }

@@ -49,7 +49,6 @@ pub(crate) async fn locked(inner: &Arc<Inner>, id: &ContainerId) -> Result<(), E
     release_runtime(inner, record).await?;
     release_files(inner, record).await?;
     inner.table.remove::<ContainerRecord>(id).await?;
-    inner.samples.forget(id.as_str());
     tracing::info!(container_id = %id, "container removed");
     if let Some((pod, container)) = view {
         plugins::tell_after(inner, What::RemoveContainer, pod, Some(container)).await;

@@ -32,6 +32,13 @@ macro_rules! id {
             }
         }
 
+        /// It is ordered and hashed as its text is.
+        impl std::borrow::Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+
         impl TryFrom<String> for $name {
             type Error = String;
 
