@@ -21,9 +21,9 @@ use linkspan_runtime_oci::Runtime;
 use linkspan_runtime_oci::runtime::find_criu;
 
 use crate::error::Error;
+use crate::host_files::HostAccess;
 use crate::mounts;
 use crate::pods::Inner;
-use crate::table::blocking;
 
 pub use restore_pod::{RestoreRequest, Restored};
 
@@ -65,8 +65,10 @@ pub(crate) async fn collect(inner: &Arc<Inner>) {
             let _ = handler.runtime.resume(&id).await;
         }
         let dir = inner.layout.checkpoints_dir().join(&id);
-        let removed = blocking("removing an unfinished checkpoint", move || {
+        let access = HostAccess::left_by(&id, "removing an unfinished checkpoint in", &dir);
+        let removed = inner.host_files.run(access, move |step| {
             if let Ok(path) = fs::read_to_string(dir.join(UNFINISHED)) {
+                step.next("removing unfinished archive", Path::new(&path))?;
                 remove_file(Path::new(&path))?;
             }
             mounts::remove_tree(&dir)

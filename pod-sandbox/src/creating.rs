@@ -73,6 +73,13 @@ where
     }
 }
 
+impl<Name: Clone, Id> Creating<Name, Id> {
+    /// What is being created now.
+    pub(crate) fn names(&self) -> Vec<Name> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+    }
+}
+
 /// Frees the name however the create ends, a panic included.
 struct Registered<Name: Eq + Hash, Id> {
     creating: Arc<Creating<Name, Id>>,

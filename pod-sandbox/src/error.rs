@@ -49,6 +49,9 @@ pub enum Error {
     /// PortForward: nobody listens there, most likely.
     #[error("cannot connect to port {port} in the pod: {source}")]
     PortUnreachable { port: u16, source: io::Error },
+    /// A path that the pod or the node named is on a file system that does not answer.
+    #[error("{stage} {}: {reason}", path.display())]
+    FileSystemHangs { stage: &'static str, path: PathBuf, reason: String },
     /// A file, directory or mount of ours.
     #[error("{what} {path}: {source}")]
     Store { what: &'static str, path: PathBuf, source: io::Error },

@@ -23,6 +23,7 @@ mod find;
 mod golden;
 mod handler;
 mod host;
+mod host_files;
 mod layout;
 mod locks;
 mod metrics;

@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::events::Event;
 use crate::handler::{Handler, HandlerOptions};
 use crate::host::Host;
+use crate::host_files::HostFiles;
 use crate::layout::Layout;
 use crate::model::HandlerStatus;
 use crate::own_files::make_dir;
@@ -61,6 +62,7 @@ impl Pods {
             // Another daemon, or another engine, begins elsewhere.
             selinux_levels: Levels::starting_at(std::process::id()),
             layout,
+            host_files: HostFiles::new(&table),
             table,
             locks: Default::default(),
             creating_sandboxes: Arc::default(),

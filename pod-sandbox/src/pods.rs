@@ -22,6 +22,7 @@ use crate::creating::Creating;
 use crate::error::{Error, Refusal};
 use crate::handler::Handler;
 use crate::host::Host;
+use crate::host_files::HostFiles;
 use crate::layout::Layout;
 use crate::locks::Locks;
 use crate::model::{ContainerId, ContainerMetadata, SandboxId, SandboxMetadata};
@@ -75,6 +76,7 @@ pub(crate) struct Inner {
     pub(crate) selinux_levels: Levels,
     pub(crate) layout: Layout,
     pub(crate) table: Arc<Table>,
+    pub(crate) host_files: HostFiles,
     pub(crate) locks: Locks,
     pub(crate) creating_sandboxes: Arc<Creating<SandboxMetadata, SandboxId>>,
     pub(crate) creating_containers: Arc<Creating<(SandboxId, ContainerMetadata), ContainerId>>,

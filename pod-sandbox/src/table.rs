@@ -110,6 +110,21 @@ impl Table {
         .await
     }
 
+    /// Adds or replaces, if `check` has nothing against it as things are at that moment.
+    pub(crate) async fn put_if<T: Tabled>(
+        self: &Arc<Self>,
+        record: T,
+        check: impl FnOnce(&Snapshot) -> Result<(), Error> + Send + 'static,
+    ) -> Result<Arc<T>, Error> {
+        let table = Arc::clone(self);
+        blocking("writing a record", move || {
+            let _writer = table.writer.lock().unwrap_or_else(PoisonError::into_inner);
+            check(&table.snapshot())?;
+            table.replace(record)
+        })
+        .await
+    }
+
     /// Changes one, unless `change` wants it left as it is. Returns what it is then; `None` if it is not there.
     pub(crate) async fn update<T: Tabled>(
         self: &Arc<Self>,

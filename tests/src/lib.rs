@@ -11,6 +11,7 @@ pub mod command;
 pub mod faults;
 pub mod host_mount;
 pub mod http;
+pub mod hung;
 pub mod images;
 pub mod leftovers;
 pub mod needs;

@@ -173,6 +173,7 @@ impl ToStatus for pods::Error {
             // What this host has no means for.
             Self::NoCheckpoint(_) | Self::Unimplemented(_) => Code::Unimplemented,
             Self::PortUnreachable { .. } => Code::Unavailable,
+            Self::FileSystemHangs { .. } => Code::DeadlineExceeded,
             Self::Store { .. } | Self::Lost { .. } => Code::Internal,
             Self::ImageVolume { source, .. } => source.code(),
             Self::Image(error) => error.code(),
@@ -205,6 +206,7 @@ impl ToStatus for pods::Error {
             | Self::NoCheckpoint(_)
             | Self::Unimplemented(_)
             | Self::PortUnreachable { .. }
+            | Self::FileSystemHangs { .. }
             | Self::Store { .. }
             | Self::Lost { .. }
             | Self::Network(_)

@@ -13,6 +13,7 @@ use super::{Means, UNFINISHED, archive, dump, means, remove_file};
 use crate::container::record::ContainerRecord;
 use crate::container::state::State;
 use crate::error::{Error, Refusal};
+use crate::host_files::{HostAccess, Step};
 use crate::model::{ContainerId, Timestamp};
 use crate::mounts;
 use crate::own_files::{make_dir, write as write_file};
@@ -39,11 +40,14 @@ impl Pods {
         let record = find::container(&self.inner.table.snapshot(), id)?;
         validate::path("location", location)?;
         let location = PathBuf::from(location);
-        if location.file_name().is_none() || location.is_dir() {
+        let inner = Arc::clone(&self.inner);
+        let sandbox = find::sandbox(&inner.table.snapshot(), record.sandbox_id.as_str())?;
+        let (access, dir) = (HostAccess::new(&sandbox.config, "looking at", &location), location.clone());
+        let is_dir = inner.host_files.run(access, move |_| Ok(dir.is_dir()));
+        if location.file_name().is_none() || is_dir.await? {
             return Err(Error::bad("location", format!("{} is no place for a file", location.display())));
         }
         let means = means(&self.inner, &record.handler).await?;
-        let inner = Arc::clone(&self.inner);
         let timeout = timeout.unwrap_or(inner.settings.runtime_timeout);
         let work = Box::pin(async move {
             let _sandbox = inner.locks.shared(record.sandbox_id.as_str()).await;
@@ -52,7 +56,8 @@ impl Pods {
             let mut always = Undo::default();
             let mut failed = Undo::default();
             let written = async {
-                let place = Place::prepare(&inner, &record.id, &location, &mut always, &mut failed).await?;
+                let whose = (&*record, &*sandbox);
+                let place = Place::prepare(&inner, whose, &location, &mut always, &mut failed).await?;
                 freeze(&means, &record.id, &mut always).await?;
                 write(&inner, &means, (&record, &sandbox), &place, timeout).await
             };
@@ -99,13 +104,13 @@ pub(super) struct Place {
 
 impl Place {
     pub(super) async fn prepare(
-        inner: &Inner,
-        id: &ContainerId,
+        inner: &Arc<Inner>,
+        (record, sandbox): (&ContainerRecord, &SandboxRecord),
         location: &Path,
         always: &mut Undo,
         failed: &mut Undo,
     ) -> Result<Self, Error> {
-        let id = id.as_str();
+        let id = record.id.as_str();
         let work = inner.layout.checkpoints_dir().join(id);
         // Beside its place, so that it can be moved there.
         let name = location.file_name().unwrap_or_default().to_string_lossy();
@@ -114,8 +119,11 @@ impl Place {
         always.push("remove working directory", move || {
             blocking("removing a checkpoint's directory", move || mounts::remove_tree(&dir))
         });
-        failed.push("remove unfinished archive", move || {
-            blocking("removing a checkpoint's archive", move || remove_file(&file))
+        // The sandbox may be stopped by then.
+        let removing = HostAccess::new(&sandbox.config, "removing unfinished archive", &file);
+        let undoing = Arc::clone(inner);
+        failed.push("remove unfinished archive", move || async move {
+            undoing.host_files.run(removing, move |_| remove_file(&file)).await
         });
         let (dir, file) = (work.clone(), unfinished.clone());
         blocking("making a checkpoint's directory", move || {
@@ -144,7 +152,8 @@ pub(super) async fn write(
     let bundle = inner.layout.bundle(&record.sandbox_id, &record.id);
     let (record, sandbox) = (Arc::clone(record), Arc::clone(sandbox));
     let (unfinished, location) = (place.unfinished.clone(), place.location.clone());
-    blocking("packing a checkpoint", move || {
+    let access = HostAccess::of(&sandbox, "writing checkpoint", &location).within(timeout);
+    let pack = move |_: &Step| {
         archive::write_json(&work.join(archive::DELETED), &deleted)?;
         archive::write_json(&work.join(archive::CONFIG), &dump::ConfigDump::of(&record, Timestamp::now()))?;
         archive::write_json(&work.join(archive::SPEC), &dump::spec(&bundle, &record, &sandbox)?)?;
@@ -154,8 +163,8 @@ pub(super) async fn write(
         }
         archive::pack(&work, &unfinished)?;
         fs::rename(&unfinished, &location).map_err(Error::store("publishing", &location))
-    })
-    .await
+    };
+    inner.host_files.run(access, pack).await
 }
 
 /// Whatever came of it, nothing stays frozen.

@@ -22,11 +22,11 @@ use super::{archive, means};
 use crate::container::record::ContainerRecord;
 use crate::container::state::State;
 use crate::error::{Error, Refusal};
+use crate::host_files::HostAccess;
 use crate::model::{ContainerConfig, SandboxState, StringMap};
 use crate::own_files::make_dir;
 use crate::pods::{Inner, Pods};
 use crate::sandbox::record::SandboxRecord;
-use crate::table::blocking;
 use crate::undo::Undo;
 use crate::{find, validate};
 
@@ -75,7 +75,10 @@ impl Pods {
     ) -> Result<(), Error> {
         no_options(options)?;
         let sandbox = find::sandbox(&self.inner.table.snapshot(), id)?;
-        let output = output(output_path)?;
+        validate::path("output_path", output_path)?;
+        let path = PathBuf::from(output_path);
+        let access = HostAccess::new(&sandbox.config, "looking at", &path);
+        let output = self.inner.host_files.run(access, move |_| output(path)).await?;
         let means = means(&self.inner, &sandbox.handler).await?;
         let inner = Arc::clone(&self.inner);
         let ids = container_ids.to_vec();
@@ -85,22 +88,28 @@ impl Pods {
             let containers = wanted(&inner, &sandbox, &ids)?;
             let (mut always, mut failed) = (Undo::default(), Undo::default());
             let dir = output.clone();
-            failed.push("remove unfinished checkpoint", move || blocking("emptying", move || empty(&dir)));
+            // The sandbox may be stopped by then.
+            let emptying = HostAccess::new(&sandbox.config, "emptying", &dir);
+            let undoing = Arc::clone(&inner);
+            failed.push("remove unfinished checkpoint", move || async move {
+                undoing.host_files.run(emptying, move |_| empty(&dir)).await
+            });
             let written = async {
                 let mut locks = Vec::new();
                 for container in &containers {
                     locks.push(inner.locks.exclusive(container.id.as_str()).await);
                 }
                 let dir = output.join(CONTAINERS);
-                make_dir(&dir, Access::Private)?;
+                let access = HostAccess::of(&sandbox, "making directory", &dir);
+                inner.host_files.run(access, move |_| make_dir(&dir, Access::Private)).await?;
                 let mut places = Vec::new();
                 let mut archives = Vec::new();
                 for container in &containers {
                     running(&inner, &container.id)?;
                     let name =
                         PathBuf::from(CONTAINERS).join(format!("{}.tar", container.config.metadata.name));
-                    let (id, location) = (&container.id, output.join(&name));
-                    places.push(Place::prepare(&inner, id, &location, &mut always, &mut failed).await?);
+                    let (whose, location) = ((&**container, &*sandbox), output.join(&name));
+                    places.push(Place::prepare(&inner, whose, &location, &mut always, &mut failed).await?);
                     archives.push(name);
                 }
                 for container in &containers {
@@ -109,7 +118,9 @@ impl Pods {
                 for (container, place) in containers.iter().zip(&places) {
                     write(&inner, &means, (container, &sandbox), place, timeout).await?;
                 }
-                describe(&sandbox, &containers, archives, &output).await?;
+                let access = HostAccess::of(&sandbox, "describing checkpoint", &output).within(timeout);
+                let describe = describe(&sandbox, &containers, archives, &output);
+                inner.host_files.run(access, move |_| describe()).await?;
                 Ok(locks)
             };
             let what = format!("checkpointing sandbox {}", sandbox.id);
@@ -136,10 +147,8 @@ pub(super) fn no_options(options: &StringMap) -> Result<(), Error> {
 }
 
 /// An empty directory, and no link to one.
-fn output(path: &str) -> Result<PathBuf, Error> {
-    validate::path("output_path", path)?;
-    let output = PathBuf::from(path);
-    let bad = |reason: &str| Err(Error::bad("output_path", format!("{path} {reason}")));
+fn output(output: PathBuf) -> Result<PathBuf, Error> {
+    let bad = |reason: &str| Err(Error::bad("output_path", format!("{} {reason}", output.display())));
     match fs::symlink_metadata(&output) {
         Ok(found) if found.is_dir() => {
             match fs::read_dir(&output).map(|mut entries| entries.next().is_none()) {
@@ -191,14 +200,14 @@ fn wanted(
     }
 }
 
-async fn describe(
+fn describe(
     sandbox: &Arc<SandboxRecord>,
     containers: &[Arc<ContainerRecord>],
     archives: Vec<PathBuf>,
     output: &Path,
-) -> Result<(), Error> {
+) -> impl FnOnce() -> Result<(), Error> + Send + use<> {
     let (sandbox, containers, output) = (Arc::clone(sandbox), containers.to_vec(), output.to_owned());
-    blocking("describing a checkpoint", move || {
+    move || {
         let mut described = Vec::new();
         for (record, archive) in containers.iter().zip(archives) {
             described.push(ManifestContainer {
@@ -218,8 +227,7 @@ async fn describe(
         };
         archive::write_json(&output.join(POD_CONFIG), &sandbox.config)?;
         archive::write_json(&output.join(MANIFEST), &manifest)
-    })
-    .await
+    }
 }
 
 pub(super) fn sha256(path: &Path) -> Result<String, Error> {

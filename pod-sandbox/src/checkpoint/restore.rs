@@ -14,9 +14,11 @@ use crate::container::exec::stdio_owner;
 use crate::container::record::ContainerRecord;
 use crate::error::Error;
 use crate::exits;
+use crate::host_files::{HostAccess, Step};
 use crate::model::ContainerConfig;
 use crate::own_files::make_dir;
 use crate::pods::Inner;
+use crate::sandbox::record::SandboxRecord;
 use crate::table::blocking;
 
 /// Of a request for a container.
@@ -57,14 +59,20 @@ fn allowed(inner: &Inner) -> Result<(), Error> {
 }
 
 /// Unpacks `archive` below the container's directory of volumes.
-pub(crate) async fn unpack(archive: PathBuf, volumes: &Path) -> Result<Unpacked, Error> {
+pub(crate) async fn unpack(
+    inner: &Inner,
+    sandbox: &SandboxRecord,
+    archive: PathBuf,
+    volumes: &Path,
+) -> Result<Unpacked, Error> {
     let dir = volumes.join(DIR);
-    blocking("unpacking a checkpoint", move || {
+    let access = HostAccess::of(sandbox, "unpacking checkpoint", &archive);
+    let unpack = move |_: &Step| {
         make_dir(&dir, Access::Private)?;
         archive::unpack(&archive, &dir, FIELD)?;
         look(dir)
-    })
-    .await
+    };
+    inner.host_files.run(access.within(inner.settings.runtime_timeout), unpack).await
 }
 
 /// Whether the mounted root file system is an archive's content: an OCI image made of a checkpoint (checkpointctl,

@@ -7,9 +7,9 @@ use super::pod::{MANIFEST, Manifest, ManifestContainer, POD_CONFIG, VERSION, no_
 use super::{archive, means};
 use crate::container::create::restored;
 use crate::error::Error;
+use crate::host_files::HostAccess;
 use crate::model::{ContainerConfig, ContainerId, SandboxConfig, SandboxId, StringMap};
 use crate::pods::Pods;
-use crate::table::blocking;
 use crate::validate;
 
 const FIELD: &str = "checkpoint_path";
@@ -50,7 +50,9 @@ impl Pods {
         };
         means(&self.inner, &handler).await?;
         let path = PathBuf::from(&request.checkpoint_path);
-        let (manifest, config) = blocking("reading a checkpoint", move || read(&path)).await?;
+        let access = HostAccess::new(&request.config, "reading checkpoint", &path);
+        let access = access.within(self.inner.settings.runtime_timeout);
+        let (manifest, config) = self.inner.host_files.run(access, move |_| read(&path)).await?;
         check_sandbox(&config, &request.config)?;
         let configs = matched(&manifest, &request.container_configs)?;
 

@@ -25,6 +25,7 @@ use crate::plugins::{self, What};
 use crate::pods::{Inner, Pods};
 use crate::sandbox::record::SandboxRecord;
 use crate::sandbox::state::{Request, Verdict, admit};
+use crate::table::Snapshot;
 use crate::undo::Undo;
 
 impl Pods {
@@ -83,17 +84,11 @@ async fn run(
     config: ContainerConfig,
     archive: Option<PathBuf>,
 ) -> Result<ContainerId, Error> {
-    // Until this ends, nobody stops the sandbox.
+    // Until this ends, nothing is taken from under it. A stop says that it has begun all the same, and then this ends soon.
     let _sandbox = inner.locks.shared(sandbox_id.as_str()).await;
-    let snapshot = inner.table.snapshot();
-    let sandbox =
-        snapshot.sandboxes.get(&sandbox_id).ok_or_else(|| Error::NoSuchSandbox(sandbox_id.to_string()))?;
-    if admit(&sandbox.state, Request::CreateContainer) != Verdict::Proceed {
-        let state = sandbox.state.for_cri();
-        return Err(Error::Refused(Refusal::SandboxNotReady { id: sandbox_id.to_string(), state }));
-    }
+    let sandbox = check_ready(&inner.table.snapshot(), &sandbox_id)?;
     let mut undo = Undo::default();
-    match Box::pin(steps(&inner, sandbox, config, archive, &mut undo)).await {
+    match Box::pin(steps(&inner, &sandbox, config, archive, &mut undo)).await {
         Ok(id) => {
             undo.disarm();
             tracing::info!(container_id = %id, %sandbox_id, "container created");
@@ -106,6 +101,16 @@ async fn run(
             Err(error)
         }
     }
+}
+
+/// The sandbox, as long as containers may be made in it.
+fn check_ready(snapshot: &Snapshot, id: &SandboxId) -> Result<Arc<SandboxRecord>, Error> {
+    let sandbox = snapshot.sandboxes.get(id).ok_or_else(|| Error::NoSuchSandbox(id.to_string()))?;
+    if admit(&sandbox.state, Request::CreateContainer) != Verdict::Proceed {
+        let state = sandbox.state.for_cri();
+        return Err(Error::Refused(Refusal::SandboxNotReady { id: id.to_string(), state }));
+    }
+    Ok(Arc::clone(sandbox))
 }
 
 async fn steps(

@@ -14,10 +14,10 @@ use crate::container::remove::{release_files, release_runtime};
 use crate::container::state::EXIT_CODE_LOST;
 use crate::error::Error;
 use crate::exits;
+use crate::host_files::HostAccess;
 use crate::pods::Inner;
 use crate::sandbox::record::SandboxRecord;
 use crate::sandbox::{remove, stop};
-use crate::table::blocking;
 
 pub(super) async fn run(inner: &Arc<Inner>, facts: Facts, plan: Plan) {
     for (id, monitor) in &facts.monitors {
@@ -82,7 +82,8 @@ async fn container(inner: &Arc<Inner>, facts: &ContainerFacts, fate: &ContainerF
             release_runtime(inner, record).await?;
             release_files(inner, record).await?;
             let log = PathBuf::from(&record.log_path);
-            blocking("removing a log", move || remove_unused_log(&log)).await?;
+            let access = HostAccess::left_by(record.sandbox_id.as_str(), "removing log", &log);
+            inner.host_files.run(access, move |_| remove_unused_log(&log)).await?;
             inner.table.withdraw::<ContainerRecord>(record.id.clone()).await
         }
     }

@@ -7,7 +7,6 @@ use super::state::{Request, Verdict, admit};
 use super::stop;
 use crate::container::remove as container;
 use crate::error::Error;
-use crate::model::SandboxId;
 use crate::plugins::{self, What};
 use crate::pods::{Inner, Pods};
 use crate::table::blocking;
@@ -24,15 +23,16 @@ impl Pods {
         let Some(record) = find::if_there(found)? else { return Ok(()) };
         let inner = Arc::clone(&self.inner);
         let work = Box::pin(async move {
-            let _lock = inner.locks.exclusive(record.id.as_str()).await;
-            locked(&inner, &record.id).await
+            let _lock = stop::begin(&inner, &record).await?;
+            locked(&inner, &record).await
         });
         self.inner.detached("RemovePodSandbox", work).await
     }
 }
 
-async fn locked(inner: &Arc<Inner>, id: &SandboxId) -> Result<(), Error> {
-    stop::locked(inner, id).await?;
+async fn locked(inner: &Arc<Inner>, before: &SandboxRecord) -> Result<(), Error> {
+    let id = &before.id;
+    stop::locked(inner, before).await?;
     let snapshot = inner.table.snapshot();
     let Some(record) = snapshot.sandboxes.get(id) else { return Ok(()) };
     if admit(&record.state, Request::Remove) != Verdict::Proceed {

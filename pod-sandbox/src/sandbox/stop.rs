@@ -11,11 +11,15 @@ use super::state::{Request, Verdict, admit};
 use crate::container::stop;
 use crate::error::Error;
 use crate::exits;
+use crate::locks::Exclusive;
 use crate::model::SandboxId;
 use crate::plugins::{self, What};
 use crate::pods::{Inner, Pods};
 use crate::table::blocking;
 use crate::{find, mounts, namespaces};
+
+/// For what others do to a sandbox once the runtime's call has ended, or was given up.
+const OTHERS_LAST_WORDS: Duration = Duration::from_secs(30);
 
 impl Pods {
     /// Stops a sandbox: its containers are killed, its network and namespaces let go of. Stopped or unknown: Ok.
@@ -28,34 +32,68 @@ impl Pods {
         let found = find::sandbox(&self.inner.table.snapshot(), id);
         let Some(record) = find::if_there(found)? else { return Ok(()) };
         let inner = Arc::clone(&self.inner);
+        let id = record.id.clone();
         let work = Box::pin(async move {
-            let _lock = inner.locks.exclusive(record.id.as_str()).await;
-            locked(&inner, &record.id).await
+            let _lock = begin(&inner, &record).await?;
+            locked(&inner, &record).await
         });
         let what = "StopPodSandbox";
         match budget {
             None => self.inner.detached(what, work).await,
             Some(after) => match tokio::time::timeout(after, self.inner.detached(what, work)).await {
                 Ok(result) => result,
-                Err(_) => Err(Error::TimedOut { what: format!("stopping sandbox {id}"), after }),
+                Err(_) => Err(Error::TimedOut { what: stopping(&self.inner, &id), after }),
             },
         }
     }
 }
 
-/// With the sandbox's lock held.
-pub(super) async fn locked(inner: &Arc<Inner>, id: &SandboxId) -> Result<(), Error> {
+/// From here on no container is created or started in it: what is being created gives up what may hang, and all that
+/// runs is killed, while this waits until nobody else acts on the sandbox.
+pub(super) async fn begin(inner: &Arc<Inner>, record: &SandboxRecord) -> Result<Exclusive, Error> {
+    let id = &record.id;
+    if admit(&record.state, Request::Stop) != Verdict::AlreadyDone {
+        exits::not_ready(inner, id).await?;
+        let (task_inner, sandbox_id) = (Arc::clone(inner), id.clone());
+        inner.tasks.spawn(async move {
+            if let Err(error) = containers(&task_inner, &sandbox_id).await {
+                tracing::debug!(%sandbox_id, %error, "not all containers are stopped yet");
+            }
+        });
+    }
+    // Whatever the runtime is doing there has ended by then, with its undoing.
+    let after = inner.settings.runtime_timeout + OTHERS_LAST_WORDS;
+    match tokio::time::timeout(after, inner.locks.exclusive(id.as_str())).await {
+        Ok(lock) => Ok(lock),
+        Err(_) => Err(Error::TimedOut { what: stopping(inner, id), after }),
+    }
+}
+
+/// For an error: with the creates that are in the way.
+fn stopping(inner: &Inner, id: &SandboxId) -> String {
+    let creates = inner.creating_containers.names().into_iter();
+    let names: Vec<String> =
+        creates.filter(|(sandbox, _)| sandbox == id).map(|(_, container)| container.name).collect();
+    match names.is_empty() {
+        true => format!("stopping sandbox {id}"),
+        false => format!("stopping sandbox {id}, where containers are being created ({}),", names.join(", ")),
+    }
+}
+
+/// With the sandbox's lock held; `before` is what it was when the stop began.
+pub(super) async fn locked(inner: &Arc<Inner>, before: &SandboxRecord) -> Result<(), Error> {
+    let id = &before.id;
     let snapshot = inner.table.snapshot();
     let Some(record) = snapshot.sandboxes.get(id) else { return Ok(()) };
     if admit(&record.state, Request::Stop) == Verdict::AlreadyDone {
         return Ok(());
     }
-    // From here on no container is created or started in it.
-    exits::not_ready(inner, id).await?;
     containers(inner, id).await?;
+    // With all that is still to be let go of.
+    let held = SandboxRecord { state: before.state.clone(), ..SandboxRecord::clone(record) };
     // Its network is still there: plugins may have put something into it.
-    plugins::happened(inner, record, What::StopPodSandbox).await;
-    release(inner, record).await?;
+    plugins::happened(inner, &held, What::StopPodSandbox).await;
+    release(inner, &held).await?;
     let change = |record: &SandboxRecord| {
         let state = record.state.stopped(Timestamp::now())?;
         Some(SandboxRecord { state, ..record.clone() })

@@ -10,6 +10,7 @@ use rustix::fs::{CWD, Dir, Mode, OFlags, XattrFlags, lgetxattr, lsetxattr, opena
 use rustix::io::Errno;
 
 use crate::error::Error;
+use crate::host_files::Step;
 
 const LABEL: &str = "security.selinux";
 
@@ -59,13 +60,15 @@ pub(crate) fn check_path(field: &str, path: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// Labels a file, or a directory with all in it. A file system without labels stays as it is. What vanishes meanwhile
+/// Labels a file, or a directory with all in it; each is a step. A file system without labels stays as it is. What vanishes meanwhile
 /// is no error.
 ///
 /// # Errors
 /// [`Error::Store`].
-pub(crate) fn relabel(path: &Path, label: &str) -> Result<(), Error> {
-    let failed = || Error::sys("labelling", path);
+pub(crate) fn relabel(path: &Path, label: &str, step: &Step) -> Result<(), Error> {
+    const STAGE: &str = "labelling";
+    let failed = || Error::sys(STAGE, path);
+    step.next(STAGE, path)?;
     match set(path, label) {
         Err(Errno::OPNOTSUPP) => return Ok(()),
         result => result.map_err(failed())?,
@@ -82,6 +85,7 @@ pub(crate) fn relabel(path: &Path, label: &str) -> Result<(), Error> {
         if matches!(name.to_bytes(), b"." | b"..") {
             continue;
         }
+        step.next(STAGE, path)?;
         match set(&beneath(dir, name), label) {
             Err(Errno::NOENT | Errno::OPNOTSUPP) => {}
             result => result.map_err(failed())?,

@@ -126,8 +126,9 @@ fn a_volume_is_labelled_with_all_in_it_and_nothing_beside_it() {
     fs::write(beside.join("file"), "").unwrap();
     std::os::unix::fs::symlink(&beside, volume.join("a/out")).unwrap();
     let label = "system_u:object_r:container_file_t:s0:c1,c2";
-    relabel(&volume, label).unwrap();
-    relabel(&volume, label).expect("again");
+    let step = crate::host_files::Step::of_our_own("labelling", &volume);
+    relabel(&volume, label, &step).unwrap();
+    relabel(&volume, label, &step).expect("again");
     let seen = |path: &Path| {
         let mut value = [0; 256];
         let length = rustix::fs::lgetxattr(path, "security.selinux", &mut value).ok()?;

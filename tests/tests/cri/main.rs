@@ -16,6 +16,7 @@ mod exec;
 mod faults;
 mod handler_options;
 mod handlers;
+mod hung;
 mod image;
 mod image_volumes;
 mod limits;

@@ -1,7 +1,7 @@
 //! Makes what the plan says, each step with its reverse. Decides nothing.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use linkspan_files::Access;
@@ -10,13 +10,15 @@ use linkspan_runtime_oci::{ConsoleSocket, CreateRequest, Process, spec};
 use serde_json::Value;
 
 use super::plan::ContainerPlan;
-use super::volumes;
+use super::{check_ready, volumes};
 use crate::container::record::ContainerRecord;
 use crate::container::state::State;
 use crate::error::Error;
+use crate::host_files::{HostAccess, Step};
 use crate::own_files::write;
 use crate::plugins::{self, InFlight};
 use crate::pods::Inner;
+use crate::sandbox::record::SandboxRecord;
 use crate::selinux;
 use crate::table::blocking;
 use crate::undo::Undo;
@@ -27,7 +29,7 @@ pub(super) async fn run(inner: &Arc<Inner>, plan: ContainerPlan, undo: &mut Undo
         tracing::warn!(container_id = %plan.record.id, warning, "part of the request cannot be had on this host");
     }
     let mut plan = Arc::new(plan);
-    let spec = files(Arc::clone(&plan), undo).await?;
+    let spec = files(inner, Arc::clone(&plan), undo).await?;
     let _in_flight = InFlight::new(inner, plan.record.id.as_str());
     let mut record = plan.record.clone();
     let spec = plugins::creating(inner, &mut record, spec, undo).await?;
@@ -38,30 +40,56 @@ pub(super) async fn run(inner: &Arc<Inner>, plan: ContainerPlan, undo: &mut Undo
         false => State::Created { process: create(inner, &plan, undo).await? },
     };
     let record = ContainerRecord { state, ..plan.record.clone() };
-    inner.table.put(record).await.map(drop)
+    // The stop of a sandbox waits for nobody before it says that it has begun.
+    let sandbox_id = plan.record.sandbox_id.clone();
+    inner.table.put_if(record, move |now| check_ready(now, &sandbox_id).map(drop)).await.map(drop)
 }
 
 /// All but the spec, which is given back.
-async fn files(plan: Arc<ContainerPlan>, undo: &mut Undo) -> Result<Value, Error> {
-    if let Some(path) = plan.log_path.clone().filter(|path| fs::symlink_metadata(path).is_err()) {
-        undo.push("remove log", move || blocking("removing a log", move || remove_log(&path)));
+async fn files(inner: &Arc<Inner>, plan: Arc<ContainerPlan>, undo: &mut Undo) -> Result<Value, Error> {
+    let sandbox = check_ready(&inner.table.snapshot(), &plan.record.sandbox_id)?;
+    if let Some(path) = plan.log_path.clone() {
+        log(inner, &sandbox, path, undo).await?;
     }
-    blocking("preparing a bundle", move || {
+    let access = HostAccess::of(&sandbox, "preparing", &plan.bundle);
+    let prepare = move |step: &Step| {
         for dir in &plan.host_dirs {
+            step.next("making host path", dir)?;
             fs::create_dir_all(dir).map_err(Error::store("making host path", dir))?;
         }
         for volume in &plan.volumes {
-            volumes::fill(&plan.rootfs, volume, plan.owner)?;
+            volumes::fill(&plan.rootfs, volume, plan.owner, step)?;
         }
         if let Some(label) = &plan.spec.selinux_mount_label {
             let volumes = plan.volumes.iter().map(|volume| &volume.host_path);
-            plan.relabelled.iter().chain(volumes).try_for_each(|path| selinux::relabel(path, label))?;
+            let mut all = plan.relabelled.iter().chain(volumes);
+            all.try_for_each(|path| selinux::relabel(path, label, step))?;
         }
+        step.next("preparing", &plan.bundle)?;
         Root::open(&plan.rootfs)?.make_dir(&plan.working_dir, plan.owner)?;
         let spec = plan.oci_spec()?;
         serde_json::to_value(&spec).map_err(|error| Error::store("encoding", &plan.bundle)(error.into()))
-    })
-    .await
+    };
+    inner.host_files.run(access, prepare).await
+}
+
+/// Before the monitor opens it. One that is not there yet goes again if the container does not come to be.
+async fn log(
+    inner: &Arc<Inner>,
+    sandbox: &SandboxRecord,
+    path: PathBuf,
+    undo: &mut Undo,
+) -> Result<(), Error> {
+    let (access, looked_at) = (HostAccess::of(sandbox, "looking at log", &path), path.clone());
+    let is_there = inner.host_files.run(access, move |_| Ok(fs::symlink_metadata(&looked_at).is_ok()));
+    if !is_there.await? {
+        // The sandbox may be stopped by then.
+        let (inner, access) = (Arc::clone(inner), HostAccess::new(&sandbox.config, "removing log", &path));
+        undo.push("remove log", move || async move {
+            inner.host_files.run(access, move |_| remove_log(&path)).await
+        });
+    }
+    Ok(())
 }
 
 async fn write_spec(bundle: &Path, spec: Arc<Value>, access: Access) -> Result<(), Error> {

@@ -22,12 +22,13 @@ use rustix::fs::StatVfsMountFlags;
 use crate::apparmor_profile::AppArmor;
 use crate::error::Error;
 use crate::handler::HandlerOptions;
+use crate::host_files::{HostAccess, Step};
 use crate::model::{ContainerConfig, NamespaceMode, SecurityContext, SupplementalGroupsPolicy};
 use crate::mounts::{self, MountPoint};
 use crate::pods::Inner;
 use crate::sandbox::record::SandboxRecord;
 use crate::seccomp_filter;
-use crate::table::{Snapshot, blocking};
+use crate::table::Snapshot;
 
 pub(super) use devices::Devices;
 
@@ -80,8 +81,10 @@ pub(super) async fn read(
     reserved: &Reserved,
 ) -> Result<Facts, Error> {
     let features = inner.handler(&sandbox.handler)?.runtime.features().await?;
-    let (inner, sandbox, reserved) = (Arc::clone(inner), Arc::clone(sandbox), reserved.clone());
-    blocking("reading facts of a container", move || read_now(&inner, &sandbox, &reserved, features)).await
+    let (task_inner, task_sandbox, reserved) = (Arc::clone(inner), Arc::clone(sandbox), reserved.clone());
+    let access = HostAccess::of(sandbox, "looking into the root file system", &reserved.rootfs);
+    let read = move |step: &Step| read_now(&task_inner, &task_sandbox, &reserved, features, step);
+    inner.host_files.run(access, read).await
 }
 
 fn read_now(
@@ -89,6 +92,7 @@ fn read_now(
     sandbox: &SandboxRecord,
     reserved: &Reserved,
     features: Features,
+    step: &Step,
 ) -> Result<Facts, Error> {
     let config = &reserved.record.config;
     let context = &config.linux.security_context;
@@ -96,23 +100,26 @@ fn read_now(
     let capabilities = capabilities(inner, context);
     let handler = Arc::clone(&inner.handler(&sandbox.handler)?.options);
     let pause = sandbox.state.pause().map(|pause| pause.pid);
-    let sources = sources(config, &reserved.image_volumes)?;
+    let home = user::home(&reserved.rootfs, user.uid)?;
+    let sources = sources(config, &reserved.image_volumes, step)?;
+    let container = defaults(&inner.settings.container, step)?;
     Ok(Facts {
-        home: user::home(&reserved.rootfs, user.uid)?,
+        home,
         user,
-        restrictions: restrictions(&sources, sandbox)?,
-        mappable: mappable(config, &sources, sandbox),
+        restrictions: restrictions(&sources, sandbox, step)?,
+        mappable: mappable(config, &sources, sandbox, step)?,
         sources,
         mount_table: mounts::read()?,
         devices: devices::read(
             config,
             context.privileged && !handler.privileged_without_host_devices,
             &inner.settings.container.default_devices,
+            step,
         )?,
-        cdi: devices::cdi(config, &inner.settings.container.cdi_spec_dirs)?,
-        hooks: OciHooks::read(&inner.settings.hooks_dirs)?,
+        cdi: devices::cdi(config, &inner.settings.container.cdi_spec_dirs, step)?,
+        hooks: hooks(inner, step)?,
         handler,
-        container: defaults(&inner.settings.container)?,
+        container,
         features,
         seccomp: seccomp(inner, context, &capabilities)?,
         capabilities,
@@ -133,10 +140,23 @@ fn read_now(
     })
 }
 
+fn hooks(inner: &Inner, step: &Step) -> Result<OciHooks, Error> {
+    for dir in &inner.settings.hooks_dirs {
+        step.next("looking at hooks directory", dir)?;
+        // What is wrong with it, its reader tells.
+        let _ = fs::metadata(dir);
+    }
+    Ok(OciHooks::read(&inner.settings.hooks_dirs)?)
+}
+
 /// With the sources of mounts as they really are.
-fn defaults(configured: &linkspan_config::Container) -> Result<linkspan_config::Container, Error> {
+fn defaults(
+    configured: &linkspan_config::Container,
+    step: &Step,
+) -> Result<linkspan_config::Container, Error> {
     let mut defaults = configured.clone();
     for mount in &mut defaults.default_mounts {
+        step.next("looking at default mount source", &mount.host_path)?;
         let missing = Error::store("container.default_mounts", &mount.host_path);
         mount.host_path = fs::canonicalize(&mount.host_path).map_err(missing)?;
     }
@@ -176,20 +196,32 @@ fn seccomp(
     seccomp_filter::read(inner, profile, || Ok(granted_capabilities(capabilities, false)?))
 }
 
-fn sources(config: &ContainerConfig, volumes: &ImageVolumes) -> Result<Vec<Option<PathBuf>>, Error> {
-    let source = |(index, mount): (usize, &crate::model::Mount)| match fs::canonicalize(&mount.host_path) {
-        _ if mount.image.is_some() => Ok(volumes.get(&index).cloned()),
-        Ok(path) => Ok(Some(path)),
-        // Somebody may be meant to make the target of a link that leads nowhere; a directory in its place helps nobody.
-        Err(error)
-            if error.kind() == io::ErrorKind::NotFound && !Path::new(&mount.host_path).is_symlink() =>
-        {
-            Ok(None)
+fn sources(
+    config: &ContainerConfig,
+    volumes: &ImageVolumes,
+    step: &Step,
+) -> Result<Vec<Option<PathBuf>>, Error> {
+    let source = |(index, mount): (usize, &crate::model::Mount)| {
+        if mount.image.is_some() {
+            return Ok(volumes.get(&index).cloned());
         }
-        Err(error) => Err(Error::bad(
-            format!("config.mounts[{index}].host_path"),
-            format!("{}: {error}", mount.host_path),
-        )),
+        let host_path = Path::new(&mount.host_path);
+        step.next("looking at mount source", host_path)?;
+        match fs::canonicalize(host_path) {
+            Ok(path) => {
+                // A path is known without a word from the file system that is mounted there; the runtime asks that, and
+                // what it may not know is no matter here.
+                let _ = fs::metadata(&path);
+                Ok(Some(path))
+            }
+            // Somebody may be meant to make the target of a link that leads nowhere; a directory in its place helps
+            // nobody.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !host_path.is_symlink() => Ok(None),
+            Err(error) => Err(Error::bad(
+                format!("config.mounts[{index}].host_path"),
+                format!("{}: {error}", mount.host_path),
+            )),
+        }
     };
     config.mounts.iter().enumerate().map(source).collect()
 }
@@ -200,11 +232,15 @@ fn mappable(
     config: &ContainerConfig,
     sources: &[Option<PathBuf>],
     sandbox: &SandboxRecord,
-) -> Vec<Option<Result<Mappable, String>>> {
+    step: &Step,
+) -> Result<Vec<Option<Result<Mappable, String>>>, Error> {
     let look = |(mount, source): (&crate::model::Mount, &Option<PathBuf>)| {
-        let (source, userns) = (source.as_ref()?, sandbox.namespaces.user.as_ref()?);
-        let wanted = !mount.uid_mappings.is_empty();
-        wanted.then(|| linkspan_image::mappable(source, userns).map_err(|error| error.to_string()))
+        let (Some(source), Some(userns)) = (source, &sandbox.namespaces.user) else { return Ok(None) };
+        if mount.uid_mappings.is_empty() {
+            return Ok(None);
+        }
+        step.next("trying to map the users of mount source", source)?;
+        Ok(Some(linkspan_image::mappable(source, userns).map_err(|error| error.to_string())))
     };
     config.mounts.iter().zip(sources).map(look).collect()
 }
@@ -214,6 +250,7 @@ fn mappable(
 fn restrictions(
     sources: &[Option<PathBuf>],
     sandbox: &SandboxRecord,
+    step: &Step,
 ) -> Result<Vec<Vec<&'static str>>, Error> {
     if sandbox.namespaces.user.is_none() {
         return Ok(Vec::new());
@@ -226,6 +263,7 @@ fn restrictions(
     ];
     let read = |source: &Option<PathBuf>| {
         let Some(source) = source else { return Ok(Vec::new()) };
+        step.next("examining the mount of", source)?;
         let flags = rustix::fs::statvfs(source).map_err(Error::sys("examining", source))?.f_flag;
         Ok(known.iter().filter(|(flag, _)| flags.contains(*flag)).map(|(_, option)| *option).collect())
     };

@@ -53,7 +53,7 @@ pub(super) async fn run(
     let checkpoint = match archive {
         Some(archive) => {
             remove_volumes(&volumes, undo);
-            Some(restore::unpack(archive, &volumes).await?)
+            Some(restore::unpack(inner, sandbox, archive, &volumes).await?)
         }
         None => None,
     };

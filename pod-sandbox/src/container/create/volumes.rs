@@ -9,17 +9,19 @@ use linkspan_runtime_oci::rooted::Root;
 
 use super::plan::VolumePlan;
 use crate::error::Error;
+use crate::host_files::Step;
 use crate::own_files::make_dir;
 
 /// `owner`: whose an empty one is, unless it is root's.
-pub(super) fn fill(rootfs: &Path, volume: &VolumePlan, owner: Option<u32>) -> Result<(), Error> {
+pub(super) fn fill(rootfs: &Path, volume: &VolumePlan, owner: Option<u32>, step: &Step) -> Result<(), Error> {
+    step.next("making volume", &volume.host_path)?;
     // The container's own are together in one directory.
     let dirs = [(volume.host_path.parent(), Access::Private), (Some(&*volume.host_path), Access::Content)];
     for (dir, access) in dirs.into_iter().filter_map(|(dir, access)| Some((dir?, access))) {
         make_dir(dir, access)?;
     }
     match (Root::open(rootfs)?.dir(&volume.container_path)?, owner) {
-        (Some(source), _) => copy_dir(&source.path(), &volume.host_path),
+        (Some(source), _) => copy_dir(&source.path(), &volume.host_path, step),
         (None, Some(id)) => chown(&volume.host_path, Some(id), Some(id))
             .map_err(Error::store("giving away", &volume.host_path)),
         (None, None) => Ok(()),
@@ -28,11 +30,12 @@ pub(super) fn fill(rootfs: &Path, volume: &VolumePlan, owner: Option<u32>) -> Re
 
 /// Copies content and attributes of a directory into one that is there. What is no file, directory or link is left
 /// out: an image has no use for sockets and pipes.
-fn copy_dir(from: &Path, to: &Path) -> Result<(), Error> {
+fn copy_dir(from: &Path, to: &Path, step: &Step) -> Result<(), Error> {
     let listing = || Error::store("listing", from);
     for entry in fs::read_dir(from).map_err(listing())? {
         let entry = entry.map_err(listing())?;
         let (from, to) = (entry.path(), to.join(entry.file_name()));
+        step.next("copying to volume", &to)?;
         let metadata = fs::symlink_metadata(&from).map_err(Error::store("looking at", &from))?;
         let kind = metadata.file_type();
         if kind.is_symlink() {
@@ -42,7 +45,7 @@ fn copy_dir(from: &Path, to: &Path) -> Result<(), Error> {
                 .map_err(Error::store("giving away", &to))?;
         } else if kind.is_dir() {
             fs::create_dir(&to).map_err(Error::store("making directory", &to))?;
-            copy_dir(&from, &to)?;
+            copy_dir(&from, &to, step)?;
         } else if kind.is_file() {
             fs::copy(&from, &to).map_err(Error::store("copying to", &to))?;
             attributes(&metadata, &to)?;
@@ -71,6 +74,11 @@ mod tests {
 
     use super::super::plan::VolumePlan;
     use super::fill;
+    use crate::host_files::Step;
+
+    fn step() -> Step {
+        Step::of_our_own("filling", "a volume".as_ref())
+    }
 
     #[test]
     fn the_image_content_is_there_with_its_modes_and_links() {
@@ -82,8 +90,8 @@ mod tests {
         symlink("sub/file", root.join("real/link")).unwrap();
         // The volume's path goes over a link that is absolute inside the image.
         symlink("/real", root.join("data")).unwrap();
-        fill(&root, &VolumePlan { container_path: PathBuf::from("/data"), host_path: volume.clone() }, None)
-            .unwrap();
+        let plan = VolumePlan { container_path: PathBuf::from("/data"), host_path: volume.clone() };
+        fill(&root, &plan, None, &step()).unwrap();
         assert_eq!(fs::read_to_string(volume.join("link")).unwrap(), "content");
         assert_eq!(fs::metadata(volume.join("sub/file")).unwrap().permissions().mode() & 0o777, 0o640);
     }
@@ -92,7 +100,7 @@ mod tests {
     fn a_path_the_image_does_not_have_makes_an_empty_volume() {
         let dir = tempfile::tempdir().unwrap();
         let plan = VolumePlan { container_path: PathBuf::from("/data"), host_path: dir.path().join("v") };
-        fill(dir.path(), &plan, None).unwrap();
+        fill(dir.path(), &plan, None, &step()).unwrap();
         assert_eq!(fs::read_dir(dir.path().join("v")).unwrap().count(), 0);
     }
 }

@@ -11,6 +11,7 @@ use linkspan_runtime_oci::monitor::{Monitor, MonitorSpec, PauseSpec};
 use super::first_container::{self, FirstContainerPlan};
 use super::plan::{FilePlan, SandboxPlan};
 use crate::error::Error;
+use crate::host_files::{HostAccess, Step};
 use crate::mounts;
 use crate::namespaces;
 use crate::network::{Attachment, NetworkStatus};
@@ -32,7 +33,7 @@ pub(super) async fn run(
 ) -> Result<(), Error> {
     let mut record = plan.record.clone();
     announce(inner, &record, undo).await?;
-    directories(&plan, undo).await?;
+    directories(inner, &plan, undo).await?;
     cgroup(inner, &mut record, &plan, undo).await?;
     let pinned = namespaces::create(&plan.namespaces).await?;
     let dir = plan.namespaces.dir.clone();
@@ -75,23 +76,24 @@ async fn announce(inner: &Arc<Inner>, record: &SandboxRecord, undo: &mut Undo) -
     inner.table.announce(record).await
 }
 
-async fn directories(plan: &SandboxPlan, undo: &mut Undo) -> Result<(), Error> {
-    let (pod_dir, log_directory) = (plan.pod_dir.clone(), plan.log_directory.clone());
+async fn directories(inner: &Inner, plan: &SandboxPlan, undo: &mut Undo) -> Result<(), Error> {
+    let pod_dir = plan.pod_dir.clone();
     let access = user_namespace::access(plan.namespaces.user.map(|users| users.host_id));
     let dir = pod_dir.clone();
     undo.push("remove pod directory", move || {
         blocking("removing a pod's directory", move || mounts::remove_tree(&dir))
     });
-    blocking("making a pod's directories", move || {
-        make_dir(&pod_dir, access)?;
-        match &log_directory {
-            Some(dir) if !dir.exists() => {
-                fs::create_dir_all(dir).map_err(Error::store("making log directory", dir))
-            }
-            _ => Ok(()),
+    blocking("making a pod's directory", move || make_dir(&pod_dir, access)).await?;
+    let Some(dir) = plan.log_directory.clone() else { return Ok(()) };
+    let access = HostAccess::new(&plan.record.config, "looking at log directory", &dir);
+    let make = move |step: &Step| match dir.exists() {
+        true => Ok(()),
+        false => {
+            step.next("making log directory", &dir)?;
+            fs::create_dir_all(&dir).map_err(Error::store("making log directory", &dir))
         }
-    })
-    .await
+    };
+    inner.host_files.run(access, make).await
 }
 
 async fn cgroup(
@@ -133,7 +135,8 @@ async fn files(plan: &SandboxPlan) -> Result<(), Error> {
             if let Some(owner) = owner {
                 chown(path, Some(owner), Some(owner)).map_err(Error::store("giving away", path))?;
             }
-            label.as_deref().map_or(Ok(()), |label| selinux::relabel(path, label))?;
+            let step = Step::of_our_own("labelling", path);
+            label.as_deref().map_or(Ok(()), |label| selinux::relabel(path, label, &step))?;
         }
         // Its reverse is the removal of the pod's directory, which unmounts all below it.
         let label = label.as_deref();

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 
 use linkspan_config::SandboxKind;
 use linkspan_runtime_oci::cgroup::Support;
 use linkspan_runtime_oci::{CgroupMode, Timestamp};
 
 use crate::error::Error;
+use crate::host_files::{HostAccess, Step};
 use crate::layout::Layout;
 use crate::model::{SandboxConfig, SandboxId};
 use crate::pods::Inner;
@@ -53,6 +55,7 @@ pub(super) async fn read(
         }
         None => None,
     };
+    let (host_resolv_conf, host_hosts) = name_files(inner, config).await?;
     let host_name = rustix::system::uname().nodename().to_string_lossy().into_owned();
     Ok(Facts {
         id: SandboxId::generate(),
@@ -62,8 +65,8 @@ pub(super) async fn read(
         kind: inner.handler(&handler)?.sandbox,
         handler,
         host_name,
-        host_resolv_conf: fs::read_to_string("/etc/resolv.conf").unwrap_or_default(),
-        host_hosts: fs::read_to_string("/etc/hosts").unwrap_or_default(),
+        host_resolv_conf,
+        host_hosts,
         oom_score_adj_floor: inner.host.oom_score_adj_floor,
         cgroup_name: inner.settings.cgroup_name.clone(),
         default_sysctls: inner.settings.container.default_sysctls.clone(),
@@ -73,6 +76,19 @@ pub(super) async fn read(
         cgroup_mode: inner.cgroups.mode(),
         support: inner.cgroups.support(),
     })
+}
+
+/// The host's `/etc/resolv.conf` and `/etc/hosts`, as far as the pod may need them.
+async fn name_files(inner: &Inner, config: &SandboxConfig) -> Result<(String, String), Error> {
+    const RESOLV_CONF: &str = "/etc/resolv.conf";
+    const HOSTS: &str = "/etc/hosts";
+    let access = HostAccess::new(config, "reading", RESOLV_CONF);
+    let read = |step: &Step| {
+        let resolv_conf = fs::read_to_string(RESOLV_CONF).unwrap_or_default();
+        step.next("reading", Path::new(HOSTS))?;
+        Ok((resolv_conf, fs::read_to_string(HOSTS).unwrap_or_default()))
+    };
+    inner.host_files.run(access, read).await
 }
 
 fn free_level(inner: &Inner) -> Option<String> {

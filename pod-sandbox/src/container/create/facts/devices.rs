@@ -10,6 +10,7 @@ use linkspan_runtime_oci::spec::DeviceInput;
 
 use crate::container::cdi;
 use crate::error::Error;
+use crate::host_files::Step;
 use crate::model::ContainerConfig;
 
 /// Device nodes as they are on the host.
@@ -27,10 +28,13 @@ pub(super) fn read(
     config: &ContainerConfig,
     all_of_host: bool,
     defaults: &[DeviceDefault],
+    step: &Step,
 ) -> Result<Devices, Error> {
+    step.next("listing devices in", Path::new("/dev"))?;
     let mut found =
         Devices { host: if all_of_host { host::devices()? } else { Vec::new() }, ..Devices::default() };
     for device in defaults {
+        step.next("looking at default device", &device.host_path)?;
         let nodes = host::device(&device.host_path, &device.container_path, &device.permissions);
         let missing =
             |error| Error::store("container.default_devices", &device.host_path)(io::Error::other(error));
@@ -42,6 +46,7 @@ pub(super) fn read(
         let refused = |error: linkspan_runtime_oci::Error| {
             Error::bad(format!("config.devices[{index}].host_path"), error.to_string())
         };
+        step.next("looking at device", Path::new(&device.host_path))?;
         let nodes = host::device(Path::new(&device.host_path), Path::new(shown_as), &device.permissions);
         found.requested.push(nodes.map_err(refused)?);
     }
@@ -49,10 +54,15 @@ pub(super) fn read(
 }
 
 /// What the CDI devices that `config` asks for change; nothing is read if it asks for none.
-pub(super) fn cdi(config: &ContainerConfig, dirs: &[PathBuf]) -> Result<Edits, Error> {
+pub(super) fn cdi(config: &ContainerConfig, dirs: &[PathBuf], step: &Step) -> Result<Edits, Error> {
     let names = cdi::names(config)?;
     if names.is_empty() {
         return Ok(Edits::default());
+    }
+    for dir in dirs {
+        step.next("looking at CDI directory", dir)?;
+        // What is wrong with it, its reader tells.
+        let _ = std::fs::metadata(dir);
     }
     let refused = |reason| Error::bad(cdi::field(config), reason);
     Registry::read(dirs).resolve_on_host(&names).map_err(refused)

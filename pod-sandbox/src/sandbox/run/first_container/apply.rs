@@ -12,6 +12,7 @@ use linkspan_runtime_oci::{CreateRequest, Process, spec};
 
 use super::plan::FirstContainerPlan;
 use crate::error::Error;
+use crate::host_files::Step;
 use crate::own_files::{make_dir, write};
 use crate::pods::Inner;
 use crate::sandbox::record::SandboxRecord;
@@ -60,7 +61,7 @@ fn prepare(plan: &FirstContainerPlan) -> Result<(), Error> {
     fs::set_permissions(&plan.program, fs::Permissions::from_mode(0o555))
         .map_err(Error::store("setting the mode of", &plan.program))?;
     if let Some(label) = &plan.spec.selinux_mount_label {
-        selinux::relabel(&rootfs, label)?;
+        selinux::relabel(&rootfs, label, &Step::of_our_own("labelling", &rootfs))?;
     }
     let mut spec = spec::build(&plan.spec)?;
     spec.set_hostname(plan.hostname.clone());

@@ -1,0 +1,120 @@
+//! What does not answer costs the pod that wants it, and no other: volumes, logs, monitors.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use linkspan_cri_api::v1;
+use linkspan_tests::hung::HungMount;
+use linkspan_tests::node::Node;
+use linkspan_tests::{need, node, requests, wait};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tonic::{Code, Status};
+
+/// An ample time for what waits for nothing.
+const AT_ONCE: Duration = Duration::from_secs(10);
+/// Longer than the daemon waits for a file system.
+const GIVEN_UP: Duration = Duration::from_secs(60);
+
+fn mount(host_path: String) -> v1::Mount {
+    v1::Mount { host_path, container_path: "/volume".to_owned(), ..Default::default() }
+}
+
+/// CreateContainer in the background.
+fn create(
+    node: &Node,
+    sandbox_id: &str,
+    container: v1::ContainerConfig,
+    sandbox: &v1::PodSandboxConfig,
+) -> JoinHandle<Result<String, Status>> {
+    let mut runtime = node.runtime.clone();
+    let request = v1::CreateContainerRequest {
+        pod_sandbox_id: sandbox_id.to_owned(),
+        config: Some(container),
+        sandbox_config: Some(sandbox.clone()),
+    };
+    tokio::spawn(async move { Ok(runtime.create_container(request).await?.into_inner().container_id) })
+}
+
+/// Until so many of the daemon's threads wait for the file system.
+async fn looks(node: &Node, count: usize) -> Result<()> {
+    let pid = node.daemon_pid().context("a daemon")?;
+    wait::until("the daemon looks at the volume", AT_ONCE, async || {
+        let tasks = std::fs::read_dir(format!("/proc/{pid}/task"))?.flatten();
+        let waits = tasks.filter(|task| {
+            let at = std::fs::read_to_string(task.path().join("wchan")).unwrap_or_default();
+            at.contains("fuse") || at.contains("request_wait")
+        });
+        let waiting = waits.count();
+        ensure!(waiting >= count, "{waiting} of its threads wait for the file system, not {count}");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_pod_whose_volume_hangs_is_stopped_and_removed_and_no_other_notices() {
+    need!();
+    node::run(async |node| {
+        let hung = HungMount::new(&node.prefix().join("hung"))?;
+        let sandbox = requests::sandbox(node, "hung");
+        let (sandbox_id, id) = node.run_pod(&sandbox, &requests::idle("works")).await?;
+        // More than a pod may have at a time.
+        let mut creates = Vec::new();
+        for number in 0..6 {
+            let mut container = requests::idle(&format!("hangs-{number}"));
+            container.mounts = vec![mount(hung.file(&format!("data-{number}")))];
+            creates.push(create(node, &sandbox_id, container, &sandbox));
+        }
+        looks(node, 4).await?;
+
+        let began = Instant::now();
+        let (_, other) = node.run_pod(&requests::sandbox(node, "other"), &requests::idle("c")).await?;
+        assert_eq!(node.output(&other, &["echo", "works"]).await?, "works");
+        assert_eq!(node.output(&id, &["echo", "too"]).await?, "too", "the pod itself");
+        timeout(AT_ONCE, node.stop_sandbox(&sandbox_id)).await.context("StopPodSandbox hangs, too")??;
+        timeout(AT_ONCE, node.remove_sandbox(&sandbox_id)).await.context("RemovePodSandbox hangs, too")??;
+        for create in creates {
+            let refused = create.await?.unwrap_err();
+            assert_eq!(refused.code(), Code::FailedPrecondition, "{refused}");
+            ensure!(refused.message().contains(&sandbox_id), "{refused}");
+        }
+        ensure!(began.elapsed() < AT_ONCE, "it took {:?}", began.elapsed());
+        let gone = node.sandbox_status(&sandbox_id).await.unwrap_err();
+        assert_eq!(gone.code(), Code::NotFound);
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_hangs_is_named_and_its_create_leaves_nothing() {
+    need!();
+    node::run(async |node| {
+        let hung = HungMount::new(&node.prefix().join("hung"))?;
+        let sandbox = requests::sandbox(node, "volume");
+        node.pull(requests::BUSYBOX).await?;
+        let sandbox_id = node.run_sandbox(&sandbox, "").await?;
+        let mut container = requests::idle("c");
+        container.mounts = vec![mount(hung.file("data"))];
+        let volume = create(node, &sandbox_id, container, &sandbox);
+
+        let mut logs = requests::sandbox(node, "logs");
+        logs.log_directory = hung.file("logs");
+        let refused = timeout(GIVEN_UP, node.run_sandbox(&logs, "")).await?.unwrap_err();
+        let expected = format!("looking at log directory {}: timed out after", hung.file("logs"));
+        ensure!(refused.message().contains(&expected), "{refused}");
+        assert_eq!(refused.code(), Code::DeadlineExceeded);
+
+        let refused = timeout(GIVEN_UP, volume).await??.unwrap_err();
+        let expected = format!("looking at mount source {}: timed out after", hung.file("data"));
+        ensure!(refused.message().contains(&expected), "{refused}");
+        ensure!(refused.message().contains("the file system does not answer"), "{refused}");
+        assert_eq!(refused.code(), Code::DeadlineExceeded);
+
+        let id = node.run_container(&sandbox_id, &requests::idle("c"), &sandbox).await?;
+        assert_eq!(node.output(&id, &["echo", "works"]).await?, "works");
+        Ok(())
+    })
+    .await;
+}
