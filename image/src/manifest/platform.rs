@@ -81,7 +81,7 @@ impl Platform {
     fn level(&self) -> Option<u32> {
         let number = self.variant.strip_prefix('v')?;
         let (major, minor) = number.split_once('.').unwrap_or((number, "0"));
-        Some(major.parse::<u32>().ok()?.checked_mul(10)? + minor.parse::<u32>().ok()?.min(9))
+        major.parse::<u32>().ok()?.checked_mul(10)?.checked_add(minor.parse::<u32>().ok()?.min(9))
     }
 }
 

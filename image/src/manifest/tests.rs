@@ -109,6 +109,19 @@ fn this_machine_runs_images_without_a_variant() {
     assert!(host.rank(&Platform { variant: String::new(), ..host.clone() }).is_some());
 }
 
+/// What a fuzzer sent: the number fits, ten times it does too, and the nine after the point does not.
+#[test]
+fn a_variant_with_too_large_a_number_does_not_run_here() {
+    let platform = |variant: &str| Platform {
+        os: "linux".to_owned(),
+        architecture: "arm64".to_owned(),
+        variant: variant.to_owned(),
+    };
+    for variant in ["v429496729.9", "v429496730", "v4294967295", "v4294967296.1"] {
+        assert_eq!(platform("v8").rank(&platform(variant)), None, "{variant}");
+    }
+}
+
 #[test]
 fn configurations_are_read_whoever_wrote_them() {
     let file = ConfigFile::parse(
