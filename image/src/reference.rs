@@ -55,14 +55,14 @@ impl Reference {
     /// As a user of Docker writes it: `busybox:1.36`.
     pub fn familiar(&self) -> String {
         let full = self.to_string();
-        match full.strip_prefix("docker.io/") {
-            None => full,
-            Some(rest) => match rest.strip_prefix(OFFICIAL_PREFIX) {
-                // `library/a/b` is no official image.
-                Some(short) if !short.contains('/') => short.to_owned(),
-                _ => rest.to_owned(),
-            },
-        }
+        let short = full.strip_prefix("docker.io/").map(|rest| match rest.strip_prefix(OFFICIAL_PREFIX) {
+            // `library/a/b` is no official image.
+            Some(short) if !short.contains('/') => short,
+            _ => rest,
+        });
+        // What would be read as another registry's, or as an ID, keeps its own in front.
+        let same = short.filter(|short| parse(short).is_ok_and(|read| read == *self));
+        same.map(str::to_owned).unwrap_or(full)
     }
 
     /// Adds the tag `latest` if there is neither tag nor digest.

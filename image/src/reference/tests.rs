@@ -47,6 +47,16 @@ fn names_are_normalised_as_docker_does() {
     check("quay.io/a/b:v1_2.3-rc", "quay.io/a/b:v1_2.3-rc", "quay.io/a/b:v1_2.3-rc");
 }
 
+/// What a fuzzer sent: such a name has matched pins of the other registry's images.
+#[test]
+fn a_name_of_docker_io_is_never_shown_as_one_of_another_registry() {
+    for name in
+        ["docker.io/registry.k8s.io/pause:3.10", "docker.io/localhost/a", &format!("docker.io/library/{HEX}")]
+    {
+        check(name, name, name);
+    }
+}
+
 #[test]
 fn digests_stay_beside_tags() {
     let text = format!("foo:tag@sha256:{HEX}");
