@@ -30,6 +30,8 @@ mod decode;
 mod extract;
 mod fault;
 mod file;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod name;
 mod pax;
 mod settle;

@@ -14,6 +14,8 @@
 
 mod digest;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod layer;
 mod load;
 pub mod manifest;

@@ -18,6 +18,8 @@ use crate::{Digest, Error, ImageId, Images, Progress, PullProgress, PullStage, R
 
 mod contents;
 mod docker;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod oci;
 
 use contents::Contents;

@@ -17,6 +17,8 @@ mod body;
 mod challenge;
 mod credentials;
 mod failure;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 pub(crate) mod hosts;
 mod peer;
 mod proxy;

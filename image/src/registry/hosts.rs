@@ -17,6 +17,8 @@ use crate::reference::DEFAULT_REGISTRY;
 use crate::{Error, Reference};
 
 mod certs;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod go_duration;
 mod hosts_toml;
 mod registries_conf;

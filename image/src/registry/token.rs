@@ -117,20 +117,11 @@ impl TokenRequest<'_> {
             let kind = if refused { Kind::Unauthorized } else { failure.kind };
             return Err(Failure { kind, retry_after: after, ..failure });
         }
-        let answer: Answer = serde_json::from_slice(&bytes).map_err(|error| {
-            let place = format!("line {} column {}", error.line(), error.column());
-            // Its own words may quote the token.
-            Failure::new(Kind::Unavailable, format!("{name}: malformed token answer at {place}"))
-        })?;
-        let token = answer.token.or(answer.access_token).filter(|token| !token.is_empty());
-        let missing = || Failure::new(Kind::Unauthorized, format!("{name}: the answer has no token"));
-        // Docker's token server says 0 for "not told".
-        let lifetime = answer.expires_in.filter(|seconds| *seconds > 0).map(Duration::from_secs);
-        Ok(Token { token: token.ok_or_else(missing)?, lifetime })
+        parse(name, &bytes)
     }
 
     fn url(&self) -> Result<Url, Failure> {
-        self.base.join(self.realm).map(without_user).map_err(|error| self.bad(&error.to_string()))
+        address(self.base, self.realm).map_err(|error| self.bad(&error))
     }
 
     fn bad(&self, reason: &str) -> Failure {
@@ -163,6 +154,25 @@ impl TokenRequest<'_> {
         drop(pairs);
         scratch.query().unwrap_or_default().to_owned()
     }
+}
+
+/// Where a realm is; `base` is the host that named it.
+pub(super) fn address(base: &Url, realm: &str) -> Result<Url, String> {
+    base.join(realm).map(without_user).map_err(|error| error.to_string())
+}
+
+/// The answer to the request `name`.
+pub(super) fn parse(name: &str, bytes: &[u8]) -> Result<Token, Failure> {
+    let answer: Answer = serde_json::from_slice(bytes).map_err(|error| {
+        let place = format!("line {} column {}", error.line(), error.column());
+        // Its own words may quote the token.
+        Failure::new(Kind::Unavailable, format!("{name}: malformed token answer at {place}"))
+    })?;
+    let token = answer.token.or(answer.access_token).filter(|token| !token.is_empty());
+    let missing = || Failure::new(Kind::Unauthorized, format!("{name}: the answer has no token"));
+    // Docker's token server says 0 for "not told".
+    let lifetime = answer.expires_in.filter(|seconds| *seconds > 0).map(Duration::from_secs);
+    Ok(Token { token: token.ok_or_else(missing)?, lifetime })
 }
 
 pub(super) fn basic(username: &str, password: &str) -> Result<HeaderValue, Failure> {

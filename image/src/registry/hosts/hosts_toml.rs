@@ -80,9 +80,20 @@ pub(super) fn load(
         }
         Err(error) => return Err(Error::io("reading", &path)(error)),
     };
-    let context = Context { path: &path, directory, reference };
-    let file: File = toml::from_str(&text).map_err(|error| context.malformed(&text, &error))?;
-    let top: Host = toml::from_str(&text).map_err(|error| context.malformed(&text, &error))?;
+    parse(&text, directory, places, reference, server_trust).map(Some)
+}
+
+/// The same for the text of a file that is in `directory`.
+pub(super) fn parse(
+    text: &str,
+    directory: &Path,
+    places: &Places,
+    reference: &Reference,
+    server_trust: Trust,
+) -> Result<Vec<Endpoint>, Error> {
+    let context = Context { path: &directory.join("hosts.toml"), directory, reference };
+    let file: File = toml::from_str(text).map_err(|error| context.malformed(text, &error))?;
+    let top: Host = toml::from_str(text).map_err(|error| context.malformed(text, &error))?;
 
     let mut hosts: Vec<_> = file.host.iter().collect();
     hosts.sort_by_key(|(name, _)| name.span().start);
@@ -96,7 +107,7 @@ pub(super) fn load(
         None if top.is_empty() => Description::origin(places, reference)?.endpoint(),
         None => context.endpoint(reference.registry(), &top, Trust::Origin)?,
     });
-    Ok(Some(endpoints))
+    Ok(endpoints)
 }
 
 impl Host {

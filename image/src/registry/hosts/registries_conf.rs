@@ -84,8 +84,13 @@ impl RegistriesConf {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(Error::io("reading", path)(error)),
         };
+        self.merge(&text, path)
+    }
+
+    /// Takes the text of the file `path` in.
+    pub(super) fn merge(&mut self, text: &str, path: &Path) -> Result<(), Error> {
         let bad = |reason: String| Error::BadConfig { path: path.to_owned(), reason };
-        let file: File = toml::from_str(&text).map_err(|error| bad(error.to_string()))?;
+        let file: File = toml::from_str(text).map_err(|error| bad(error.to_string()))?;
         if file.registries.is_some() {
             return Err(bad("version 1 of registries.conf is not supported; use [[registry]]".to_owned()));
         }
