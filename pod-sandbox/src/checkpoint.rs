@@ -9,6 +9,8 @@
 pub(crate) mod archive;
 mod container;
 mod dump;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod pod;
 pub(crate) mod restore;
 mod restore_pod;

@@ -19,6 +19,8 @@ mod error;
 mod events;
 mod exits;
 mod find;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 #[cfg(test)]
 mod golden;
 mod handler;

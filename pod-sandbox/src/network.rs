@@ -5,6 +5,8 @@ mod bandwidth;
 mod builtin;
 mod cni;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod locks;
 pub(crate) mod netlink;
 #[cfg(test)]

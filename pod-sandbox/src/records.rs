@@ -141,5 +141,7 @@ fn checksum(body: &[u8]) -> String {
     })
 }
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 #[cfg(test)]
 mod tests;

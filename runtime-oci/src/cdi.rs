@@ -12,6 +12,8 @@
 mod check;
 mod document;
 mod edit;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod name;
 mod registry;
 

@@ -21,6 +21,8 @@ pub mod cgroup;
 mod console_socket;
 mod error;
 mod exec_sync;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod host;
 pub mod monitor;
 pub mod oci_hooks;

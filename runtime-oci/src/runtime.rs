@@ -5,6 +5,8 @@
 mod call;
 mod checkpoint;
 mod features;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod words;
 
 use std::ffi::OsString;

@@ -10,6 +10,8 @@ mod capability;
 mod chain;
 mod conf;
 mod follow;
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzz;
 mod plugin;
 mod result;
 #[cfg(test)]

@@ -6,6 +6,8 @@
 //! [`FailureKind::UnknownCall`], and what would break older readers raises [`VERSION`].
 
 mod exit_record;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod message;
 mod process;
 mod rfc3339;

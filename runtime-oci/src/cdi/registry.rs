@@ -66,7 +66,7 @@ impl Registry {
         registry
     }
 
-    fn add(&mut self, priority: usize, path: &Path, document: Document) {
+    pub(super) fn add(&mut self, priority: usize, path: &Path, document: Document) {
         let file = Arc::new(File { path: path.to_owned(), edits: document.edits });
         for device in document.devices {
             let name = DeviceName::new(&document.kind, &device.name);

@@ -139,7 +139,7 @@ struct Switch {
 }
 
 /// `None` for anything but an answer.
-fn parse(json: &[u8]) -> Option<Features> {
+pub(super) fn parse(json: &[u8]) -> Option<Features> {
     let answer = serde_json::from_slice::<Answer>(json).ok()?;
     let linux = answer.linux.unwrap_or_default();
     let on = |switch: Option<Switch>| switch.and_then(|switch| switch.enabled).unwrap_or(false);

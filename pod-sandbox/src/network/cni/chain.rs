@@ -194,15 +194,7 @@ impl<'a> Chain<'a> {
     fn parse_result(&self, plugin: &PluginConf, output: &[u8]) -> Result<Map<String, Value>, Error> {
         let (subject, config) = (Subject::default(), Map::new());
         let bad = |message: String| self.call(Verb::Add, plugin, &subject, &config).failed(0, message);
-        let result: Map<String, Value> = serde_json::from_slice(output).map_err(|error| {
-            bad(format!("result is not an object: {error}, {:?}", String::from_utf8_lossy(output)))
-        })?;
-        let version = result::version(&result, self.list.version).map_err(bad)?;
-        Ok(if version == self.list.version && result.contains_key("cniVersion") {
-            result
-        } else {
-            result::convert(result, self.list.version)
-        })
+        result::parse(output, self.list.version).map_err(bad)
     }
 }
 

@@ -13,6 +13,16 @@ const NEW_IN_V110: [(&str, &[&str]); 2] = [
     ("routes", &["mtu", "advmss", "priority", "table", "scope"]),
 ];
 
+/// What a plugin has printed, in the version `wanted`.
+pub(crate) fn parse(output: &[u8], wanted: Version) -> Result<Map<String, Value>, String> {
+    let result: Map<String, Value> = serde_json::from_slice(output).map_err(|error| {
+        format!("result is not an object: {error}, {:?}", String::from_utf8_lossy(output))
+    })?;
+    let said = version(&result, wanted)?;
+    let is_said = said == wanted && result.contains_key("cniVersion");
+    Ok(if is_said { result } else { convert(result, wanted) })
+}
+
 /// The version that a result says it is in; `assumed` if it says nothing, as libcni does.
 pub(crate) fn version(result: &Map<String, Value>, assumed: Version) -> Result<Version, String> {
     match result.get("cniVersion").and_then(Value::as_str) {

@@ -130,7 +130,7 @@ impl ProcessStat {
     }
 
     /// The command name is in parentheses and may itself hold spaces and parentheses: the last one counts.
-    fn parse(pid: i32, text: &[u8]) -> Option<Self> {
+    pub(super) fn parse(pid: i32, text: &[u8]) -> Option<Self> {
         let after_name = text.iter().rposition(|byte| *byte == b')')? + 1;
         let rest = std::str::from_utf8(text.get(after_name..)?).ok()?;
         let mut fields = rest.split_ascii_whitespace();

@@ -1,0 +1,3 @@
+//! What CNI plugins and their configuration may say.
+
+pub use super::cni::fuzz::{cni_conf, cni_result};
