@@ -13,6 +13,8 @@
 pub mod api;
 mod connection;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod hub;
 mod launch;
 mod merge;
