@@ -20,6 +20,8 @@ pub mod config_command;
 pub mod config_flags;
 mod error;
 mod follow;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod http1;
 mod image_service;
 mod logging;
@@ -34,8 +36,6 @@ mod wire;
 
 pub use error::Error;
 pub use streaming::TlsError;
-#[cfg(any(test, fuzzing))]
-pub use streaming::fuzz;
 
 /// `linkspan.v1`, generated from `proto/admin.proto`.
 mod admin {

@@ -14,7 +14,7 @@ mod buffer;
 mod connection;
 mod desk;
 #[cfg(any(test, fuzzing))]
-pub mod fuzz;
+pub(crate) mod fuzz;
 mod negotiate;
 mod port_forward;
 mod remote_command;

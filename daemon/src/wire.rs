@@ -9,6 +9,8 @@ pub(crate) mod container;
 pub(crate) mod event;
 pub(crate) mod field;
 pub(crate) mod filter;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 pub(crate) mod image;
 pub(crate) mod metrics;
 pub(crate) mod node;

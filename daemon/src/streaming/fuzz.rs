@@ -1,6 +1,10 @@
-//! What a hostile peer may send once its connection is upgraded. The bodies of the fuzz targets in `fuzz/`; as property tests they run with all others.
+//! What a client of the streaming server may send, before its connection is upgraded and after.
 
-use super::{spdy, websocket};
+use super::{negotiate, port_forward, remote_command, spdy, websocket};
+
+pub use negotiate::fuzz::negotiation;
+pub use port_forward::fuzz::port_forward_pairs;
+pub use remote_command::fuzz::terminal_sizes;
 
 /// # Panics
 /// On a fault.
@@ -20,20 +24,5 @@ fn either(data: &[u8], nearly_frames: fn(&[u8]), noise: fn(&[u8])) {
         Some((first, script)) if first & 1 == 1 => nearly_frames(script),
         Some((_, bytes)) => noise(bytes),
         None => {}
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::{spdy_session, websocket_session};
-
-    proptest! {
-        #[test]
-        fn whatever_a_peer_sends_ends_its_session_or_does_nothing(data: Vec<u8>) {
-            spdy_session(&data);
-            websocket_session(&data);
-        }
     }
 }

@@ -232,5 +232,7 @@ fn tokens<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Vec<&'h str> {
     values.flat_map(|value| value.split(',')).map(str::trim).filter(|token| !token.is_empty()).collect()
 }
 
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzz;
 #[cfg(test)]
 mod tests;

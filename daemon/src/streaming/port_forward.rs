@@ -7,6 +7,8 @@
 //! Source: k8s.io/cri-streaming v0.37 `portforward`.
 
 mod channels;
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzz;
 mod pairs;
 mod relay;
 mod spdy;

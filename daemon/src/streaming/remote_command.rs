@@ -11,6 +11,8 @@
 //! `metav1.Status`, so exit codes; 5, WebSocket only, a close signal for one channel, so the end of stdin there.
 
 mod channels;
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzz;
 mod resize;
 mod run;
 mod spdy;
