@@ -46,7 +46,7 @@ impl App {
         let config_json = toml::from_str(&linkspan_config::show(&loaded)).unwrap_or(Value::Null);
         let config = Arc::new(loaded.config);
         let images = Images::open(&config.image, &config.root_dir.join("images"), &config.run_dir).await?;
-        let network = Network::open(&config.network).await?;
+        let network = Network::open_for(&config.network, &config.root_dir).await?;
         let nri = config.nri.enable.then(|| Nri::new(config.nri.clone()));
         let parts = Parts {
             config: config.clone(),

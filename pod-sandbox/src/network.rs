@@ -12,6 +12,7 @@ pub(crate) mod netlink;
 #[cfg(test)]
 mod testbed;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -50,12 +51,13 @@ enum Ticket {
 }
 
 impl Network {
-    /// Starts to follow the configuration. Must be called inside a tokio runtime.
-    pub async fn open(config: &linkspan_config::Network) -> Result<Self, Error> {
+    /// Starts to follow the configuration. `root_dir` is the daemon's: the mark by which it tells its attachments from those of
+    /// other engines on the node. Must be called inside a tokio runtime.
+    pub async fn open_for(config: &linkspan_config::Network, root_dir: &Path) -> Result<Self, Error> {
         let backend = if config.builtin {
             Backend::Builtin(Builtin::open(config).await?)
         } else {
-            Backend::Cni(Cni::open(config).await?)
+            Backend::Cni(Cni::open(config, root_dir).await?)
         };
         Ok(Self { inner: Arc::new(Inner { backend, locks: NamedLocks::default() }) })
     }
@@ -111,7 +113,7 @@ impl Network {
         }
     }
 
-    /// Collects what belongs to none of the attachments: for the daemon's start, before the first
+    /// Collects what is this daemon's and belongs to none of the attachments, which are all that it has: for the daemon's start, before the first
     /// attach. Runs to its end even if the caller leaves.
     pub async fn gc(&self, valid: &[Attachment]) -> Result<(), Error> {
         let (inner, valid) = (self.inner.clone(), valid.to_vec());

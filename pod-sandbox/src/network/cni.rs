@@ -12,6 +12,7 @@ mod conf;
 mod follow;
 #[cfg(any(test, fuzzing))]
 pub(super) mod fuzz;
+mod gc;
 mod plugin;
 mod result;
 #[cfg(test)]
@@ -19,7 +20,7 @@ mod tests;
 mod version;
 mod watch;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
@@ -41,11 +42,16 @@ const FIRST_LOOK: Duration = Duration::from_secs(1);
 /// Longest that STATUS of all plugins may take: meanwhile a changed configuration goes unnoticed.
 const PROBE_LIMIT: Duration = Duration::from_secs(10);
 
+/// libcni's own cache, where other engines note their attachments wherever ours is.
+const LIBCNI_CACHE: &str = "/var/lib/cni";
+
 /// The CNI client.
 #[derive(Debug)]
 pub(crate) struct Cni {
     plugins: Plugins,
     cache: Cache,
+    /// Another cache that other engines use, with the same networks.
+    elsewhere: Option<PathBuf>,
     snapshot: Receiver<Arc<Snapshot>>,
     pod_cidrs: RwLock<Vec<String>>,
     add_timeout: Duration,
@@ -60,8 +66,9 @@ pub(crate) struct Ticket {
 }
 
 impl Cni {
-    /// Reads the configuration once and follows it from then on, until this value is dropped.
-    pub(crate) async fn open(config: &linkspan_config::Network) -> Result<Self, Error> {
+    /// Reads the configuration once and follows it from then on, until this value is dropped. What it notes bears `root_dir`
+    /// as its mark.
+    pub(crate) async fn open(config: &linkspan_config::Network, root_dir: &Path) -> Result<Self, Error> {
         let watch = DirWatch::new(&config.conf_dir)
             .map_err(Error::io("watching cni configuration", &config.conf_dir))?;
         let plugins = Plugins::new(&config.bin_dirs);
@@ -77,7 +84,8 @@ impl Cni {
         tokio::spawn(follower.run(watch));
         Ok(Self {
             plugins,
-            cache: Cache::new(&config.cache_dir),
+            cache: Cache::new(&config.cache_dir, root_dir),
+            elsewhere: (config.cache_dir != Path::new(LIBCNI_CACHE)).then(|| LIBCNI_CACHE.into()),
             snapshot,
             pod_cidrs: RwLock::default(),
             add_timeout: config.add_timeout,
@@ -215,22 +223,39 @@ impl Cni {
         chain.check(&subject(entry), &entry.capability_args, result).await
     }
 
-    /// DEL for the present network's cached attachments that are not in `valid`, then GC.
-    /// Whatever fails, the rest is done; the first error is returned.
+    /// DEL for attachments of this daemon, of whatever network, that are not in `valid`; then GC, by which nothing of other
+    /// engines goes. Whatever fails, the rest is done; the first error is returned.
     pub(crate) async fn gc(&self, valid: &[Attachment]) -> Result<(), Error> {
-        let Some(list) = self.snapshot.borrow().list.clone() else { return Ok(()) };
-        if list.disable_gc {
-            return Ok(());
+        let list = self.snapshot.borrow().list.clone();
+        let mut cached = self.cache.survey().await?;
+        if let Some(elsewhere) = &self.elsewhere {
+            cached.add_foreign(self.cache.beside(elsewhere).survey().await?);
         }
-        let valid: Vec<&str> = valid.iter().map(|a| a.sandbox_id.as_str()).collect();
+        let pods: Vec<&str> = valid.iter().map(|a| a.sandbox_id.as_str()).collect();
+        let plan = gc::decide(cached, &pods, list.as_ref().map(|list| list.name.as_str()));
+        if plan.foreign > 0 {
+            tracing::info!(count = plan.foreign, "attachments of other engines in the cni cache are left alone");
+        }
         let mut outcome = Ok(());
-        for entry in self.cache.of_network(&list.name).await? {
-            if !valid.contains(&entry.container_id.as_str()) {
-                tracing::info!(sandbox_id = entry.container_id, "cni attachment without a pod is collected");
-                outcome = outcome.and(self.detach_entry(&entry).await);
+        for entry in &plan.stale {
+            tracing::info!(sandbox_id = entry.container_id, "cni attachment without a pod is collected");
+            outcome = outcome.and(self.detach_entry(entry).await);
+        }
+        let Some(list) = list.filter(|list| list.has_gc()) else { return outcome };
+        match plan.plugins {
+            gc::Plugins::Collect(valid) => {
+                outcome.and(Chain::new(&self.plugins, &list, self.del_timeout).gc(&valid).await)
+            }
+            gc::Plugins::Spare { unreadable } => {
+                tracing::warn!(
+                    network = list.name,
+                    entries = ?unreadable,
+                    "cni GC is left out: the cache holds entries that cannot be read, whose attachments it would take away; \
+                     remove them if no engine needs them"
+                );
+                outcome
             }
         }
-        outcome.and(Chain::new(&self.plugins, &list, self.del_timeout).gc(&valid).await)
     }
 }
 

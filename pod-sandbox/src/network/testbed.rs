@@ -11,7 +11,7 @@ use rustix::thread::UnshareFlags;
 use tempfile::TempDir;
 
 use super::netlink::{self, route};
-use super::{Attachment, PortMapping, Protocol};
+use super::{Attachment, Error, Network, PortMapping, Protocol};
 use crate::namespaces::{self, NamespacePlan};
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -33,6 +33,15 @@ pub(super) fn on_own_host<F: Future<Output = ()>>(work: impl FnOnce() -> F + Sen
             std::panic::resume_unwind(panic);
         }
     });
+}
+
+/// The mark of tests' networks.
+pub(super) const ROOT_DIR: &str = "/var/lib/linkspan-test";
+
+impl Network {
+    pub(super) async fn open(config: &linkspan_config::Network) -> Result<Self, Error> {
+        Self::open_for(config, Path::new(ROOT_DIR)).await
+    }
 }
 
 /// A pod's namespace, without a network so far. Unpinned when dropped.

@@ -221,7 +221,7 @@ fn entries(dir: &Path) -> Vec<String> {
 
 async fn open(config: &Arc<Config>) -> (Pods, Images, network::Network) {
     let images = Images::open(&config.image, &config.root_dir.join("images"), &config.run_dir).await.unwrap();
-    let network = network::Network::open(&config.network).await.unwrap();
+    let network = network::Network::open_for(&config.network, &config.root_dir).await.unwrap();
     let parts =
         Parts { config: Arc::clone(config), images: images.clone(), network: network.clone(), plugins: None };
     (Pods::open(parts).await.unwrap(), images, network)

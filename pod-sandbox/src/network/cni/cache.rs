@@ -1,5 +1,8 @@
 //! Cached attachments in libcni's place and format, so that other tools find them and DEL works
 //! with the configuration and result of ADD, whatever has changed since.
+//!
+//! The place is shared with other engines (containerd, CRI-O, nerdctl, another daemon of ours), so each entry that is written here
+//! bears the mark of its daemon (ADR 12). What bears no mark of ours is read, and never changed.
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Write};
@@ -35,6 +38,41 @@ pub(crate) struct Entry {
     /// Missing while ADD runs, and after a crash in it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) result: Option<Map<String, Value>>,
+    /// `root_dir` of the daemon that made the attachment: an addition of ours, which libcni's readers pass over and no
+    /// other writer has. Set when the entry is stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    linkspan_root_dir: Option<String>,
+}
+
+/// What is read of an entry whoever wrote it.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Name {
+    kind: String,
+    container_id: String,
+    if_name: String,
+    network_name: String,
+    #[serde(default)]
+    linkspan_root_dir: Option<String>,
+}
+
+/// An attachment of somebody else's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Foreign {
+    pub(crate) container_id: String,
+    pub(crate) if_name: String,
+    pub(crate) network_name: String,
+}
+
+/// All that a cache holds, told apart by who wrote it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Survey {
+    /// Those that bear this daemon's mark.
+    pub(crate) own: Vec<Entry>,
+    /// All others that can be read.
+    pub(crate) foreign: Vec<Foreign>,
+    /// Names of files that are no entry as we know them: another version's of libcni, or half written.
+    pub(crate) unreadable: Vec<String>,
 }
 
 impl Entry {
@@ -50,7 +88,16 @@ impl Entry {
             cni_args: Vec::new(),
             capability_args: Map::new(),
             result: None,
+            linkspan_root_dir: None,
         }
+    }
+}
+
+impl Survey {
+    /// Another cache's attachments of others. This daemon writes only here, and removes only here.
+    pub(crate) fn add_foreign(&mut self, other: Self) {
+        self.foreign.extend(other.foreign);
+        self.unreadable.extend(other.unreadable);
     }
 }
 
@@ -58,17 +105,25 @@ impl Entry {
 #[derive(Clone, Debug)]
 pub(crate) struct Cache {
     dir: PathBuf,
+    /// The mark of what is written: this daemon's `root_dir`.
+    owner: String,
 }
 
 impl Cache {
-    /// `cache_dir` is libcni's: the entries lie in `results` below it.
-    pub(crate) fn new(cache_dir: &Path) -> Self {
-        Self { dir: cache_dir.join("results") }
+    /// `cache_dir` is libcni's: the entries lie in `results` below it. What is written bears `root_dir` as its mark.
+    pub(crate) fn new(cache_dir: &Path, root_dir: &Path) -> Self {
+        Self { dir: cache_dir.join("results"), owner: root_dir.to_string_lossy().into_owned() }
     }
 
-    /// Writes the entry, whole or not at all.
+    /// The same daemon's look into another directory.
+    pub(crate) fn beside(&self, cache_dir: &Path) -> Self {
+        Self { dir: cache_dir.join("results"), owner: self.owner.clone() }
+    }
+
+    /// Writes the entry, whole or not at all, with this daemon's mark.
     pub(crate) async fn store(&self, entry: &Entry) -> Result<(), Error> {
-        let (dir, entry) = (self.dir.clone(), entry.clone());
+        let (dir, mut entry) = (self.dir.clone(), entry.clone());
+        entry.linkspan_root_dir = Some(self.owner.clone());
         blocking(move || store(&dir, &entry)).await
     }
 
@@ -91,16 +146,20 @@ impl Cache {
         let suffix = format!("-{id}-{INTERFACE}");
         blocking(move || {
             remove_unfinished(&dir, &suffix)?;
-            entries(&dir, |name| name.ends_with(&suffix), |entry| entry.container_id == id)
+            let files = files(&dir, |name| name.ends_with(&suffix))?.into_iter();
+            // What is not ours to read (another kind, half of a file) is not ours to judge.
+            let entries = files.filter_map(|(_, bytes)| serde_json::from_slice::<Entry>(&bytes.ok()?).ok());
+            let of_container =
+                |entry: &Entry| entry.kind == KIND && entry.if_name == INTERFACE && entry.container_id == id;
+            Ok(entries.filter(of_container).collect())
         })
         .await
     }
 
-    /// The network's entries.
-    pub(crate) async fn of_network(&self, network: &str) -> Result<Vec<Entry>, Error> {
-        let (dir, network) = (self.dir.clone(), network.to_owned());
-        blocking(move || entries(&dir, |name| name.starts_with(&network), |e| e.network_name == network))
-            .await
+    /// Everything in the directory, of whatever network and interface. Changes nothing.
+    pub(crate) async fn survey(&self) -> Result<Survey, Error> {
+        let (dir, owner) = (self.dir.clone(), self.owner.clone());
+        blocking(move || survey(&dir, &owner)).await
     }
 }
 
@@ -134,29 +193,49 @@ fn remove_unfinished(dir: &Path, suffix: &str) -> Result<(), Error> {
     Ok(())
 }
 
-fn entries(
-    dir: &Path,
-    by_name: impl Fn(&str) -> bool,
-    wanted: impl Fn(&Entry) -> bool,
-) -> Result<Vec<Entry>, Error> {
-    let files = match fs::read_dir(dir) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        files => files.map_err(Error::io("reading directory", dir))?,
-    };
-    let mut entries = Vec::new();
-    for file in files {
-        let file = file.map_err(Error::io("reading directory", dir))?;
-        if !file.file_name().to_str().is_some_and(&by_name) {
-            continue;
-        }
-        // What is not ours to read (another kind, half of a file) is not ours to judge.
-        let Ok(bytes) = fs::read(file.path()) else { continue };
-        let Ok(entry) = serde_json::from_slice::<Entry>(&bytes) else { continue };
-        if entry.kind == KIND && entry.if_name == INTERFACE && wanted(&entry) {
-            entries.push(entry);
+fn survey(dir: &Path, owner: &str) -> Result<Survey, Error> {
+    let mut found = Survey::default();
+    for (name, bytes) in files(dir, |name| !name.starts_with('.'))? {
+        let entry = bytes.ok().and_then(|bytes| {
+            let read: Name = serde_json::from_slice(&bytes).ok().filter(|read: &Name| read.kind == KIND)?;
+            Some((read, bytes))
+        });
+        match entry {
+            Some((read, bytes)) if read.linkspan_root_dir.as_deref() == Some(owner) => {
+                // One that was copied to another name is not the one that we would remove.
+                match serde_json::from_slice::<Entry>(&bytes) {
+                    Ok(entry) if file_name(&entry) == name => found.own.push(entry),
+                    _ => found.unreadable.push(name),
+                }
+            }
+            Some((Name { container_id, if_name, network_name, .. }, _)) => {
+                found.foreign.push(Foreign { container_id, if_name, network_name });
+            }
+            None => found.unreadable.push(name),
         }
     }
-    Ok(entries)
+    Ok(found)
+}
+
+/// Names and contents. What vanishes meanwhile was not there; no directory holds nothing.
+fn files(dir: &Path, wanted: impl Fn(&str) -> bool) -> Result<Vec<(String, io::Result<Vec<u8>>)>, Error> {
+    let listed = match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        listed => listed.map_err(Error::io("reading directory", dir))?,
+    };
+    let mut found = Vec::new();
+    for file in listed {
+        let file = file.map_err(Error::io("reading directory", dir))?;
+        let name = file.file_name().to_string_lossy().into_owned();
+        if !wanted(&name) {
+            continue;
+        }
+        match fs::read(file.path()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            bytes => found.push((name, bytes)),
+        }
+    }
+    Ok(found)
 }
 
 fn file_name(entry: &Entry) -> String {

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::Error;
 use super::conf::{NetworkList, PluginConf};
+use super::gc::Valid;
 use super::plugin::{Call, Plugins, Subject, Verb};
 use super::result;
 use super::version::{Version, negotiate};
@@ -77,14 +78,16 @@ impl<'a> Chain<'a> {
         Ok(())
     }
 
-    /// GC: `valid` are container IDs. Nothing before CNI 1.1 or if the list forbids it. All
-    /// plugins are run; the first error is returned.
-    pub(crate) async fn gc(&self, valid: &[&str]) -> Result<(), Error> {
-        if !self.list.version.has_gc_and_status() || self.list.disable_gc {
+    /// GC: all attachments but `valid` may go. Nothing before CNI 1.1 or if the list forbids it. All plugins are run; the
+    /// first error is returned.
+    pub(crate) async fn gc(&self, valid: &[Valid]) -> Result<(), Error> {
+        if !self.list.has_gc() {
             return Ok(());
         }
-        let valid: Vec<Value> =
-            valid.iter().map(|id| json!({ "containerID": id, "ifname": super::super::INTERFACE })).collect();
+        let valid: Vec<Value> = valid
+            .iter()
+            .map(|one| json!({ "containerID": one.container_id, "ifname": one.if_name }))
+            .collect();
         let mut outcome = Ok(());
         for plugin in &self.list.plugins {
             let mut config = self.config(plugin, &Map::new(), None);

@@ -157,6 +157,11 @@ impl NetworkList {
         })
     }
 
+    /// Whether its plugins may be told to collect what nobody names: from CNI 1.1 on, unless the list forbids it.
+    pub(crate) fn has_gc(&self) -> bool {
+        self.version.has_gc_and_status() && !self.disable_gc
+    }
+
     /// As a `.conflist` that stands for itself: in the version in use, with all plugins inline.
     pub(crate) fn to_json(&self) -> Value {
         let mut list = json!({

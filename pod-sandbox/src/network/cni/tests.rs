@@ -2,6 +2,7 @@
 
 mod fixture;
 mod formats;
+mod ownership;
 mod readiness;
 mod real;
 mod verbs;

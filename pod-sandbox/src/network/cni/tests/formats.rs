@@ -195,7 +195,7 @@ fn capability_arguments_have_the_conventions_names() {
 #[tokio::test]
 async fn the_cache_has_libcnis_place_and_format() {
     let dir = TempDir::new().unwrap();
-    let cache = Cache::new(dir.path());
+    let cache = Cache::new(dir.path(), Path::new("/var/lib/linkspan"));
     let mut entry = Entry::new("pods", "s1", &json!({"name": "pods"}));
     entry.netns = "/run/ns".to_owned();
     entry.cni_args = vec![["IgnoreUnknown".to_owned(), "1".to_owned()]];
@@ -214,13 +214,18 @@ async fn the_cache_has_libcnis_place_and_format() {
         "cniArgs": [["IgnoreUnknown", "1"]],
         "capabilityArgs": {"mac": "02:00:00:00:00:01"},
         "result": {"cniVersion": "1.0.0"},
+        // Ours alone; libcni passes over it.
+        "linkspanRootDir": "/var/lib/linkspan",
     });
     assert_eq!(written, expected);
+    let entry: Entry = serde_json::from_value(written).unwrap();
     // Others share the directory: what we cannot read is theirs.
     fs::write(dir.path().join("results/pods-s1-eth0.bak"), "x").unwrap();
     fs::write(dir.path().join("results/other-s1-eth0"), "half of a fi").unwrap();
     assert_eq!(cache.of_container("s1").await.unwrap(), [entry.clone()]);
-    assert_eq!(cache.of_network("pods").await.unwrap(), [entry.clone()]);
+    let survey = cache.survey().await.unwrap();
+    assert_eq!((survey.own, survey.foreign), (vec![entry.clone()], Vec::new()));
+    assert_eq!(survey.unreadable.len(), 2);
     assert_eq!(cache.of_container("s").await.unwrap(), []);
     cache.remove(&entry).await.unwrap();
     cache.remove(&entry).await.unwrap();

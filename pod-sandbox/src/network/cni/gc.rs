@@ -1,0 +1,61 @@
+//! What is collected at the daemon's start, and what is left alone. Pure.
+//!
+//! ```text
+//! our mark, no pod ──▶ DEL                    of whatever network: a renamed one's too
+//! our mark, a pod  ──▶ valid
+//! no mark, a pod   ──▶ valid                  written by a Linkspan before there were marks
+//! all others       ──▶ valid, never changed   another engine's, alive or not
+//! unreadable       ──▶ no GC                  it would take away what cannot be named
+//! ```
+
+use super::super::INTERFACE;
+use super::cache::{Entry, Survey};
+
+/// An attachment as plugins are told of it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Valid {
+    pub(crate) container_id: String,
+    pub(crate) if_name: String,
+}
+
+/// What is to be done.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Plan {
+    /// To be detached.
+    pub(crate) stale: Vec<Entry>,
+    pub(crate) plugins: Plugins,
+    /// How many attachments are somebody else's.
+    pub(crate) foreign: usize,
+}
+
+/// For the verb GC.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Plugins {
+    /// Everything goes but these.
+    Collect(Vec<Valid>),
+    /// Some attachment of the network cannot be named by its ID: these files may be about one.
+    Spare { unreadable: Vec<String> },
+}
+
+/// `pods` are the sandboxes that this daemon has a record of, `network` is the one that GC is for.
+pub(crate) fn decide(cached: Survey, pods: &[&str], network: Option<&str>) -> Plan {
+    let is_pod = |id: &str| pods.contains(&id);
+    let network = network.unwrap_or_default();
+    // The file of an entry begins with the network's name.
+    let about_it = |name: &String| name.strip_prefix(network).is_some_and(|rest| rest.starts_with('-'));
+    let unreadable: Vec<String> = cached.unreadable.into_iter().filter(about_it).collect();
+    // Also those whose namespace is not there: it may lie in another mount namespace, and its address is not ours to free.
+    let foreign = cached.foreign.into_iter().filter(|entry| !is_pod(&entry.container_id));
+    let (of_network, of_others): (Vec<_>, Vec<_>) = foreign.partition(|entry| entry.network_name == network);
+    let count = of_network.len() + of_others.len();
+    let plugins = if unreadable.is_empty() {
+        let pods = pods.iter().map(|id| ((*id).to_owned(), INTERFACE.to_owned()));
+        let foreign = of_network.into_iter().map(|entry| (entry.container_id, entry.if_name));
+        let valid = pods.chain(foreign);
+        Plugins::Collect(valid.map(|(container_id, if_name)| Valid { container_id, if_name }).collect())
+    } else {
+        Plugins::Spare { unreadable }
+    };
+    let stale = cached.own.into_iter().filter(|entry| !is_pod(&entry.container_id)).collect();
+    Plan { stale, plugins, foreign: count }
+}
