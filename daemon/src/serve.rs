@@ -63,7 +63,7 @@ pub async fn serve(loaded: Loaded) -> Result<(), Error> {
     };
     // Bound before the pods are opened, so that a taken socket is found out before anything is touched, and a client
     // that comes early waits instead of failing.
-    let listener = socket::bind(&config.grpc).await?;
+    let (listener, place) = socket::bind(&config.grpc)?;
     let streaming = streaming::Server::bind(&config.streaming).await?;
     let app = App::open(loaded, streaming.desk()).await?;
     let streaming = streaming.start(app.metrics.clone(), streaming::speak(&app));
@@ -88,7 +88,7 @@ pub async fn serve(loaded: Loaded) -> Result<(), Error> {
         notify(NotifyState::Stopping);
     };
     run(&app, listener, ended).await;
-    socket::remove(&app.config.grpc.socket);
+    socket::remove(&place);
     // Sessions that are cut off by us are not clients that leave: a container's input goes on.
     app.pods.begin_shutdown();
     streaming.end().await;

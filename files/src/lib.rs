@@ -3,8 +3,10 @@
 //! Images hold set-user-ID programs, specs hold passwords, and the paths of both are in everybody's mount table. So what
 //! the daemon keeps is closed to all others, whatever the umask is and whatever mode it had before.
 //!
-//! Owns: the modes, and the only calls that make what is the daemon's own.
+//! Owns: the modes, and the only calls that make what is the daemon's own; sockets in the file system.
 //! Must never know: which directories there are, and what is in them. Each crate that has some has a table of them.
+
+pub mod socket;
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write as _};

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use linkspan_config::Nri;
+use linkspan_files::socket::{Clients, Place, listen};
 use tokio::net::UnixListener;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio_util::sync::CancellationToken;
@@ -52,6 +53,8 @@ pub(crate) struct Inner {
     pub(crate) count: AtomicUsize,
     pub(crate) tasks: TaskTracker,
     pub(crate) closing: CancellationToken,
+    /// Of the socket, once we listen.
+    place: OnceLock<Place>,
 }
 
 impl Hub {
@@ -65,6 +68,7 @@ impl Hub {
             count: AtomicUsize::new(0),
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),
+            place: OnceLock::new(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -82,7 +86,8 @@ impl Hub {
             return Ok(());
         }
         let socket = &inner.settings.socket;
-        let listener = bind(socket)?;
+        let (listener, place) = bind(socket)?;
+        let _ = inner.place.set(place);
         tracing::info!(socket = %socket.display(), "NRI plugins may connect");
         inner.tasks.spawn(accept(Arc::clone(inner), listener));
         Ok(())
@@ -111,9 +116,8 @@ impl Hub {
         }
         self.inner.tasks.close();
         self.inner.tasks.wait().await;
-        if !self.inner.settings.disable_connections {
-            // Gone already if we never listened.
-            let _ = std::fs::remove_file(&self.inner.settings.socket);
+        if let Some(Err(error)) = self.inner.place.get().map(Place::remove) {
+            tracing::debug!(%error, "the NRI socket was not removed");
         }
     }
 }
@@ -139,29 +143,24 @@ impl fmt::Debug for Inner {
 }
 
 /// Root alone may connect: a plugin can make any container privileged.
-fn bind(path: &Path) -> Result<UnixListener, Error> {
-    use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+fn bind(path: &Path) -> Result<(UnixListener, Place), Error> {
+    use std::io::{Error as IoError, ErrorKind};
+    use std::os::unix::fs::DirBuilderExt;
     let dir = path.parent().unwrap_or(Path::new("/"));
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true).mode(0o700).create(dir).map_err(Error::io("making directory", dir))?;
     // One of an earlier daemon answers no more; that of another runtime does.
-    if std::os::unix::net::UnixStream::connect(path).is_ok() {
-        let taken = std::io::Error::new(
-            std::io::ErrorKind::AddrInUse,
+    let listening = listen(path, Clients { mode: 0o600, group: None }).map_err(|error| match error.kind() {
+        ErrorKind::AddrInUse => IoError::new(
+            ErrorKind::AddrInUse,
             "another runtime answers on it; nri.socket names another one, nri.enable = false does without",
-        );
-        return Err(Error::io("listening on", path)(taken));
-    }
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            return Err(Error::io("removing an old socket", path)(error));
-        }
-        _ => {}
-    }
-    let listener = UnixListener::bind(path).map_err(Error::io("listening on", path))?;
-    let mode = std::fs::Permissions::from_mode(0o600);
-    std::fs::set_permissions(path, mode).map_err(Error::io("setting the mode of", path))?;
-    Ok(listener)
+        ),
+        ErrorKind::AlreadyExists => IoError::new(ErrorKind::AlreadyExists, "what is there is no socket"),
+        _ => error,
+    });
+    let (listener, place) = listening.map_err(Error::io("listening on", path))?;
+    let listener = UnixListener::from_std(listener).map_err(Error::io("listening on", path))?;
+    Ok((listener, place))
 }
 
 async fn accept(inner: Arc<Inner>, listener: UnixListener) {

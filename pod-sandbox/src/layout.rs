@@ -30,6 +30,11 @@ impl Layout {
         ]
     }
 
+    /// The mark of what this daemon makes where others make things too (ADR 12).
+    pub(crate) fn root_dir(&self) -> &Path {
+        &self.root_dir
+    }
+
     /// Records.
     pub(crate) fn state_dir(&self) -> PathBuf {
         self.root_dir.join("state")

@@ -34,6 +34,7 @@ mod mounts;
 pub mod namespaces;
 pub mod network;
 mod open;
+mod own_cgroups;
 mod own_files;
 pub mod plugins;
 mod pods;

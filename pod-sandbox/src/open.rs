@@ -15,6 +15,7 @@ use crate::host::Host;
 use crate::host_files::HostFiles;
 use crate::layout::Layout;
 use crate::model::HandlerStatus;
+use crate::own_cgroups;
 use crate::own_files::make_dir;
 use crate::plugins::Nobody;
 use crate::pods::{Inner, Parts, Pods, Settings};
@@ -75,8 +76,7 @@ impl Pods {
             tasks: Default::default(),
             closing: Default::default(),
         });
-        let (group, owner) = (inner.monitors_cgroup(), Arc::clone(&inner));
-        blocking("making the monitors' cgroup", move || Ok(owner.cgroups.create(&group)?)).await?;
+        own_cgroups::open(&inner).await?;
         let asked = ask_handlers(&inner);
         recovery::run(&inner, found).await?;
         let _ = tokio::time::timeout(FIRST_ANSWERS, asked).await;
@@ -115,11 +115,6 @@ impl Pods {
 }
 
 impl Inner {
-    /// Outside every pod's: a pod at its memory limit must not take its monitor with it.
-    pub(crate) fn monitors_cgroup(&self) -> String {
-        format!("/{}/monitors", self.settings.cgroup_name)
-    }
-
     pub(crate) fn monitor_oom_score_adj(&self) -> i32 {
         clamp_oom_score_adj(MONITOR_OOM_SCORE_ADJ, self.host.oom_score_adj_floor)
     }

@@ -27,6 +27,7 @@ use crate::layout::Layout;
 use crate::locks::Locks;
 use crate::model::{ContainerId, ContainerMetadata, SandboxId, SandboxMetadata};
 use crate::network::Network;
+use crate::own_cgroups;
 use crate::plugins::{Plugins, StopNews};
 use crate::selinux::Levels;
 use crate::stats::Samples;
@@ -138,11 +139,10 @@ impl Pods {
         self.begin_shutdown();
         self.inner.tasks.close();
         self.inner.tasks.wait().await;
-        if self.inner.table.snapshot().sandboxes.is_empty() {
-            let group = format!("/{}", self.inner.settings.cgroup_name);
-            if let Err(error) = self.inner.cgroups.remove(&group).await {
-                tracing::warn!(%error, "our own cgroup stays");
-            }
+        if self.inner.table.snapshot().sandboxes.is_empty()
+            && let Err(error) = own_cgroups::close(&self.inner).await
+        {
+            tracing::warn!(%error, "the daemon's own control groups stay");
         }
     }
 }

@@ -8,8 +8,10 @@ mod fixture;
 mod group;
 mod layout;
 mod limits;
+mod owner;
 mod stats;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -102,6 +104,36 @@ impl Cgroups {
     /// [`Error::CgroupBusy`] names the processes that are still in it.
     pub async fn remove(&self, path: &str) -> Result<(), Error> {
         group::remove(&self.layout, path, below_root(path)?).await
+    }
+
+    /// Removes the group if it holds neither a process nor a group, whoever's: `false` if it does. Gone is fine.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn remove_if_empty(&self, path: &str) -> Result<bool, Error> {
+        group::remove_if_empty(&self.layout, below_root(path)?)
+    }
+
+    /// Names of the groups directly below this one, in any hierarchy. A group that is gone has none.
+    ///
+    /// # Errors
+    /// For a path that is no group's.
+    pub fn children(&self, path: &str) -> Result<BTreeSet<String>, Error> {
+        Ok(group::children(&self.layout, below_root(path)?))
+    }
+
+    /// Notes on the group that `owner` made it, for as long as it is there. Only the host's root can do and read that.
+    ///
+    /// # Errors
+    /// [`Error::Io`], where the kernel or the lack of CAP_SYS_ADMIN in the host's user namespace forbids it.
+    pub fn mark(&self, path: &str, owner: &Path) -> Result<(), Error> {
+        owner::mark(&self.layout, below_root(path)?, owner)
+    }
+
+    /// Who made the group, if it is there and that was noted.
+    #[must_use]
+    pub fn owner(&self, path: &str) -> Option<PathBuf> {
+        owner::of(&self.layout, below_root(path).ok()?)
     }
 
     /// Moves a process, with all its threads, into the group in every hierarchy.

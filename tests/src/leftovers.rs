@@ -105,13 +105,14 @@ fn has_id(name: &str) -> bool {
 }
 
 /// Ends processes, undoes mounts and removes control groups that a failed test has left.
-pub fn sweep(prefix: &Path, cgroup: &str, except: &[u32]) {
+pub fn sweep(prefix: &Path, cgroup: Option<&str>, except: &[u32]) {
     for process in processes(prefix, except) {
         if let Some((pid, _)) = process.split_once(':') {
             let _ = Command::new("kill").args(["-KILL", pid]).status();
         }
     }
-    for group in cgroups(cgroup) {
+    let groups = cgroup.map(cgroups).unwrap_or_default();
+    for group in &groups {
         for pid in fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default().lines() {
             let _ = Command::new("kill").args(["-KILL", pid]).status();
         }
@@ -119,7 +120,7 @@ pub fn sweep(prefix: &Path, cgroup: &str, except: &[u32]) {
     for point in mounts(prefix).iter().rev() {
         let _ = Command::new("umount").args(["--lazy", point]).status();
     }
-    for group in cgroups(cgroup) {
+    for group in groups {
         let _ = fs::remove_dir(group);
     }
 }

@@ -38,6 +38,10 @@ pub struct Options {
     pub open_files: Option<u64>,
     /// Of the daemon; `None`: the tests' own.
     pub umask: Option<&'static str>,
+    /// Where the CNI plugins are; `None`: those that are built for the tests.
+    pub cni_bin_dir: Option<PathBuf>,
+    /// The name of another node's control group, which then looks after what is left in it; `None`: one of its own.
+    pub cgroup: Option<String>,
 }
 
 impl Default for Options {
@@ -50,6 +54,8 @@ impl Default for Options {
             environment: Vec::new(),
             open_files: None,
             umask: None,
+            cni_bin_dir: None,
+            cgroup: None,
         }
     }
 }
@@ -110,7 +116,8 @@ impl Node {
             false => prefix.join("etc/cni/later"),
         };
         let network = Network::create(&conf_dir, &prefix.join("var/lib/cni"))?;
-        let cgroup = format!("{}-{}", network.bridge, std::process::id());
+        let own = format!("{}-{}", network.bridge, std::process::id());
+        let cgroup = options.cgroup.clone().unwrap_or(own);
         let configuration = format!(
             "{}\n[cgroup]\nname = \"{cgroup}\"\n[log]\nlevel = \"debug,h2=info,hyper=info,tower=info,tonic=info\"\n",
             options.configuration
@@ -255,7 +262,7 @@ impl Node {
         note("mount", leftovers::mounts(prefix));
         let ours: Vec<u32> = self.daemon_pid().into_iter().chain([self.registry.pid()]).collect();
         note("process", leftovers::processes(prefix, &ours));
-        let groups = leftovers::cgroups(&self.cgroup).into_iter();
+        let groups = leftovers::cgroups(&self.cgroup).into_iter().filter(|_| self.options.cgroup.is_none());
         // While the daemon runs, its own groups may stay.
         let own = [PathBuf::from(&self.cgroup), Path::new(&self.cgroup).join("monitors")];
         let groups =
@@ -273,7 +280,8 @@ impl Node {
         if let Some(daemon) = self.daemon.take() {
             let _ = end(daemon);
         }
-        leftovers::sweep(self.folder.path(), &self.cgroup, &[self.registry.pid()]);
+        let cgroup = Some(self.cgroup.as_str()).filter(|_| self.options.cgroup.is_none());
+        leftovers::sweep(self.folder.path(), cgroup, &[self.registry.pid()]);
     }
 }
 
@@ -306,7 +314,7 @@ fn spawn(prefix: &Path, options: &Options) -> Result<Child> {
     }
     command
         .arg("--cni-bin-dir")
-        .arg(tools::cni_plugins())
+        .arg(options.cni_bin_dir.clone().unwrap_or_else(tools::cni_plugins))
         .env("TMPDIR", prefix.join("tmp"))
         .env("RUST_BACKTRACE", "1")
         .envs(options.environment.iter().copied())

@@ -19,7 +19,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("linkspan-files", &[]),
     ("linkspan-monitor", &[]),
     ("linkspan-image", &["linkspan-child", "linkspan-config", "linkspan-files"]),
-    ("linkspan-nri", &["linkspan-child", "linkspan-config"]),
+    ("linkspan-nri", &["linkspan-child", "linkspan-config", "linkspan-files"]),
     ("linkspan-runtime-oci", &["linkspan-child", "linkspan-config", "linkspan-monitor"]),
     (
         "linkspan-pod-sandbox",

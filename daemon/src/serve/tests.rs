@@ -32,7 +32,7 @@ impl Served {
         let dir = tempfile::tempdir().expect("a directory");
         let sources = Sources { place: Place::below(dir.path().to_owned()), ..Sources::default() };
         let loaded = load(&sources).expect("defaults are good");
-        let listener = socket::bind(&loaded.config.grpc).await.expect("the socket is free");
+        let (listener, _) = socket::bind(&loaded.config.grpc).expect("the socket is free");
         let streaming = streaming::Server::bind(&loaded.config.streaming).await.expect("a port is free");
         let app = App::open(loaded, streaming.desk()).await.expect("an empty place can be opened");
         let (end, ended) = oneshot::channel();
@@ -125,19 +125,19 @@ async fn a_dead_socket_is_replaced_and_a_live_one_is_not() {
     let dir = tempfile::tempdir().expect("a directory");
     let path = dir.path().join("run/linkspan.sock");
     let config = Grpc { socket: path.clone(), socket_group: None, max_message_bytes: 1 << 20 };
-    let first = socket::bind(&config).await.expect("nobody is there");
+    let first = socket::bind(&config).expect("nobody is there");
     let mode = std::fs::metadata(&path).expect("it is there").permissions().mode();
     assert_eq!(mode & 0o777, 0o660);
-    assert!(matches!(socket::bind(&config).await, Err(Error::SocketInUse { .. })));
+    assert!(matches!(socket::bind(&config), Err(Error::SocketInUse { .. })));
     drop(first);
-    let second = socket::bind(&config).await.expect("nobody answers any more");
+    let second = socket::bind(&config).expect("nobody answers any more");
     drop(second);
     std::fs::remove_file(&path).expect("it is there");
     std::fs::write(&path, "precious").expect("written");
-    assert!(matches!(socket::bind(&config).await, Err(Error::NotASocket { .. })));
+    assert!(matches!(socket::bind(&config), Err(Error::NotASocket { .. })));
     let unknown =
         Grpc { socket: dir.path().join("other.sock"), socket_group: Some("no-such-group".into()), ..config };
-    assert!(matches!(socket::bind(&unknown).await, Err(Error::NoSuchGroup { .. })));
+    assert!(matches!(socket::bind(&unknown), Err(Error::NoSuchGroup { .. })));
 }
 
 #[tokio::test]

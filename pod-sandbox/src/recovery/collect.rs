@@ -12,6 +12,7 @@ use crate::model::id::is_id;
 use crate::mounts;
 use crate::namespaces;
 use crate::network::Attachment;
+use crate::own_cgroups;
 use crate::pods::Inner;
 use crate::table::blocking;
 
@@ -19,8 +20,9 @@ pub(super) async fn run(inner: &Arc<Inner>) {
     let snapshot = inner.table.snapshot();
     let sandboxes: BTreeSet<&str> = snapshot.sandboxes.keys().map(|id| id.as_str()).collect();
     let containers: BTreeSet<&str> = snapshot.containers.keys().map(|id| id.as_str()).collect();
-    for id in stray(&inner.layout.pods_dir(), &sandboxes) {
-        note("pod directory", &id, pod(inner, &id).await);
+    let pods = stray(&inner.layout.pods_dir(), &sandboxes);
+    for id in &pods {
+        note("pod directory", id, pod(inner, id).await);
     }
     // With kind `oci` a sandbox is a container of its runtime.
     let known: BTreeSet<&str> = containers.union(&sandboxes).copied().collect();
@@ -40,7 +42,7 @@ pub(super) async fn run(inner: &Arc<Inner>) {
         note("volumes", &id, remove_tree(&inner.layout.volumes_dir().join(&id)).await);
     }
     root_file_systems(inner, &containers).await;
-    cgroups(inner, &sandboxes).await;
+    cgroups(inner, &sandboxes, &pods).await;
     let attached: Vec<Attachment> =
         snapshot.sandboxes.values().filter_map(|record| record.attachment.clone()).collect();
     if let Err(error) = inner.network.gc(&attached).await {
@@ -83,19 +85,21 @@ async fn root_file_systems(inner: &Inner, containers: &BTreeSet<&str>) {
     }
 }
 
-/// Below our own group. What was below the kubelet's goes with the kubelet's.
-async fn cgroups(inner: &Inner, sandboxes: &BTreeSet<&str>) {
-    let group = format!("/{}", inner.settings.cgroup_name);
-    let hierarchies = inner.cgroups.procs_files(&group);
-    let stray: BTreeSet<String> =
-        hierarchies.iter().filter_map(|file| file.parent()).flat_map(|dir| stray(dir, sandboxes)).collect();
-    for id in stray {
-        let path = format!("{group}/{id}");
+/// Below our own group. What was below the kubelet's goes with the kubelet's. Another daemon may have been given the same name
+/// for its groups: ours are those that bear our mark, and those of pods that had a directory here.
+async fn cgroups(inner: &Inner, sandboxes: &BTreeSet<&str>, pods: &[String]) {
+    let groups = inner.cgroups.children(&own_cgroups::top(inner)).unwrap_or_default();
+    for id in groups.iter().filter(|id| is_id(id) && !sandboxes.contains(id.as_str())) {
+        let path = inner.pod_cgroup(id);
+        if !pods.contains(id) && !own_cgroups::is_marked(inner, &path) {
+            tracing::debug!(sandbox_id = id, "a control group of another daemon's pod is left alone");
+            continue;
+        }
         let removed = async {
             inner.cgroups.kill_all(&path).await?;
             inner.cgroups.remove(&path).await
         };
-        note("cgroup", &id, removed.await.map_err(Error::from));
+        note("cgroup", id, removed.await.map_err(Error::from));
     }
 }
 

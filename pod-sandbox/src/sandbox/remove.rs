@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::plugins::{self, What};
 use crate::pods::{Inner, Pods};
 use crate::table::blocking;
-use crate::{find, mounts};
+use crate::{find, mounts, own_cgroups};
 
 impl Pods {
     /// Removes a sandbox with its containers, by force if they run. Unknown: Ok (CRI api.proto, RemovePodSandbox).
@@ -53,14 +53,10 @@ async fn locked(inner: &Arc<Inner>, before: &SandboxRecord) -> Result<(), Error>
 pub(crate) async fn remnants(inner: &Arc<Inner>, record: &SandboxRecord) -> Result<(), Error> {
     inner.cgroups.remove(&record.cgroup.pause).await?;
     let parent = &record.cgroup.parent;
-    let ours = format!("/{}/{}", inner.settings.cgroup_name, record.id);
-    if *parent == ours {
+    if *parent == inner.pod_cgroup(record.id.as_str()) {
         inner.cgroups.remove(parent).await?;
-    } else if record.cgroup.made.contains(parent)
-        && let Err(error) = inner.cgroups.remove(parent).await
-    {
-        // Other pods may live in a group that the request named and we happened to make.
-        tracing::debug!(sandbox_id = %record.id, %error, "the pod's parent group stays");
+    } else if record.cgroup.made.contains(parent) {
+        own_cgroups::remove_shared(inner, parent)?;
     }
     let dir = inner.layout.pod_dir(&record.id);
     blocking("removing a pod's directory", move || mounts::remove_tree(&dir)).await

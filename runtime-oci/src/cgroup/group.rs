@@ -1,6 +1,6 @@
 //! Groups as directories, and the processes in them.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -92,8 +92,8 @@ pub(super) async fn remove(layout: &Layout, path: &str, below: &Path) -> Result<
     let deadline = Instant::now() + DRAIN;
     let mut pause = Duration::from_millis(1);
     loop {
-        let mut everywhere = layout.dirs(below).chain(layout.unified.iter().map(|mount| mount.join(below)));
-        let failed = everywhere.find_map(|dir| remove_tree(&dir).err().map(|error| (dir, error)));
+        let failed =
+            layout.everywhere(below).find_map(|dir| remove_tree(&dir).err().map(|error| (dir, error)));
         match failed {
             None => return Ok(()),
             Some((_, error)) if is_busy(&error) && Instant::now() < deadline => {}
@@ -105,6 +105,28 @@ pub(super) async fn remove(layout: &Layout, path: &str, below: &Path) -> Result<
         sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
+}
+
+/// `false` if there is anything in it anywhere; then nothing is removed, or what is left is made again by who needs it.
+pub(super) fn remove_if_empty(layout: &Layout, below: &Path) -> Result<bool, Error> {
+    if !children(layout, below).is_empty() || !pids(layout, below)?.is_empty() {
+        return Ok(false);
+    }
+    for dir in layout.everywhere(below) {
+        match fs::remove_dir(&dir) {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) if is_busy(&error) => return Ok(false),
+            Err(error) => return Err(Error::io(format!("removing cgroup {}", dir.display()))(error)),
+        }
+    }
+    Ok(true)
+}
+
+/// Names of the groups directly below.
+pub(super) fn children(layout: &Layout, below: &Path) -> BTreeSet<String> {
+    let groups = layout.everywhere(below).flat_map(|dir| child_groups(&dir));
+    groups.filter_map(|dir| Some(dir.file_name()?.to_string_lossy().into_owned())).collect()
 }
 
 /// Children first; what is gone meanwhile is fine.

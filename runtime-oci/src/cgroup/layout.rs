@@ -66,6 +66,11 @@ impl Layout {
         self.hierarchies.iter().map(move |tree| tree.mount.join(below))
     }
 
+    /// The same, and in a hybrid host's v2 tree, where runtimes make groups beside ours.
+    pub(super) fn everywhere<'a>(&'a self, below: &'a Path) -> impl Iterator<Item = PathBuf> + 'a {
+        self.dirs(below).chain(self.unified.iter().map(move |mount| mount.join(below)))
+    }
+
     /// The group's directory where `controller` is; on v2 always the same.
     pub(super) fn dir(&self, controller: &str, below: &Path) -> Option<PathBuf> {
         let has = |tree: &&Hierarchy| tree.controllers.iter().any(|name| name == controller);

@@ -241,3 +241,35 @@ async fn a_group_in_use_is_not_removed_and_the_error_names_who_uses_it() {
     scratch.cgroups.kill_all(&scratch.path).await.unwrap();
     scratch.end().await;
 }
+
+#[tokio::test]
+async fn a_mark_says_who_made_a_group_and_goes_with_it() {
+    let Some(scratch) = Scratch::new() else { return };
+    assert_eq!(scratch.cgroups.owner(&scratch.path), None);
+    if let Err(error) = scratch.cgroups.mark(&scratch.path, Path::new("/var/lib/linkspan")) {
+        eprintln!("SKIP: {error}");
+        return scratch.end().await;
+    }
+    assert_eq!(scratch.cgroups.owner(&scratch.path), Some(PathBuf::from("/var/lib/linkspan")));
+    assert_eq!(scratch.cgroups.owner(scratch.parent()), None);
+    scratch.cgroups.remove(&scratch.path).await.unwrap();
+    assert_eq!(scratch.cgroups.owner(&scratch.path), None);
+    scratch.cgroups.create(&scratch.path).unwrap();
+    assert_eq!(scratch.cgroups.owner(&scratch.path), None, "another group of the same name");
+    scratch.end().await;
+}
+
+#[tokio::test]
+async fn a_group_with_something_in_it_is_not_removed_for_being_empty() {
+    let Some(scratch) = Scratch::new() else { return };
+    assert_eq!(scratch.cgroups.children(scratch.parent()).unwrap().into_iter().collect::<Vec<_>>(), ["pod"]);
+    assert!(!scratch.cgroups.remove_if_empty(scratch.parent()).unwrap(), "a group is in it");
+    assert!(!scratch.cgroups.procs_files(&scratch.path).is_empty());
+    let shell = spawn_in(&scratch, "exec sleep 100");
+    assert!(!scratch.cgroups.remove_if_empty(&scratch.path).unwrap(), "a process is in it");
+    drop(shell);
+    until("the group is empty", || scratch.cgroups.pids(&scratch.path).unwrap().is_empty()).await;
+    until("it is removed", || scratch.cgroups.remove_if_empty(&scratch.path).unwrap()).await;
+    assert!(scratch.cgroups.remove_if_empty(&scratch.path).unwrap(), "gone is fine");
+    scratch.end().await;
+}

@@ -11,6 +11,7 @@ mod command_line;
 mod container;
 mod credentials;
 mod devices;
+mod engines;
 mod events;
 mod exec;
 mod faults;

@@ -15,6 +15,7 @@ use crate::host_files::{HostAccess, Step};
 use crate::mounts;
 use crate::namespaces;
 use crate::network::{Attachment, NetworkStatus};
+use crate::own_cgroups;
 use crate::own_files::{make_dir, write};
 use crate::plugins;
 use crate::pods::Inner;
@@ -105,8 +106,13 @@ async fn cgroup(
     let (cgroups, paths, limits) = (inner.cgroups.clone(), record.cgroup.clone(), plan.pod_limits.clone());
     let (undo_cgroups, ours) = (inner.cgroups.clone(), record.cgroup.pause.clone());
     undo.push("remove pause's cgroup", move || async move { Ok(undo_cgroups.remove(&ours).await?) });
+    let (own, owner) = (inner.pod_cgroup(record.id.as_str()), Arc::clone(inner));
+    let is_own = paths.parent == own;
     let parent_made = blocking("making a pod's cgroup", move || {
         let parent_made = cgroups.create(&paths.parent)?;
+        if is_own {
+            own_cgroups::mark(&owner, &paths.parent);
+        }
         cgroups.create(&paths.pause)?;
         if let Some(limits) = limits {
             cgroups.apply(&paths.parent, &limits)?;
@@ -116,8 +122,13 @@ async fn cgroup(
     .await?;
     if parent_made {
         record.cgroup.made.push(record.cgroup.parent.clone());
-        let (cgroups, parent) = (inner.cgroups.clone(), record.cgroup.parent.clone());
-        undo.push("remove pod's cgroup", move || async move { Ok(cgroups.remove(&parent).await?) });
+        let (owner, parent) = (Arc::clone(inner), record.cgroup.parent.clone());
+        undo.push("remove pod's cgroup", move || async move {
+            match is_own {
+                true => Ok(owner.cgroups.remove(&parent).await?),
+                false => own_cgroups::remove_shared(&owner, &parent),
+            }
+        });
     }
     record.cgroup.made.push(record.cgroup.pause.clone());
     Ok(())
@@ -162,7 +173,7 @@ async fn start_monitor(inner: &Arc<Inner>, plan: &SandboxPlan) -> Result<Monitor
         binary: inner.settings.monitor.clone(),
         pod_dir: plan.pod_dir.clone(),
         sandbox_id: plan.record.id.to_string(),
-        cgroup_procs: inner.cgroups.procs_files(&inner.monitors_cgroup()),
+        cgroup_procs: own_cgroups::of_monitors(inner).await?,
         oom_score_adj: Some(inner.monitor_oom_score_adj()),
         max_log_line_bytes: inner.settings.container.max_log_line_bytes,
     };

@@ -1,0 +1,95 @@
+//! The control groups that the daemon makes for itself, below the name that it was given (option `cgroup.name`):
+//!
+//! ```text
+//! /linkspan             top: marked by who made it
+//! ├─ monitors           outside every pod's: a pod at its memory limit must not take its monitor with it
+//! └─ <sandbox ID>       of a pod that came without a parent: marked by its daemon
+//! ```
+//! Two daemons may have the same name, with a `root_dir` each. Then top and `monitors` are both's, a pod's group is its daemon's, and
+//! nothing is removed in which there may be something of the other's (ADR 12).
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::error::Error;
+use crate::pods::Inner;
+use crate::table::blocking;
+
+const MONITORS: &str = "monitors";
+
+impl Inner {
+    /// Of a pod that came without a cgroup parent.
+    pub(crate) fn pod_cgroup(&self, id: &str) -> String {
+        format!("{}/{id}", top(self))
+    }
+}
+
+pub(crate) fn top(inner: &Inner) -> String {
+    format!("/{}", inner.settings.cgroup_name)
+}
+
+fn monitors(inner: &Inner) -> String {
+    format!("{}/{MONITORS}", top(inner))
+}
+
+/// Makes what every pod needs.
+pub(crate) async fn open(inner: &Arc<Inner>) -> Result<(), Error> {
+    let inner = Arc::clone(inner);
+    blocking("making the monitors' cgroup", move || make(&inner)).await
+}
+
+fn make(inner: &Inner) -> Result<(), Error> {
+    let top = top(inner);
+    // One that was there is the administrator's, limits and all, and stays; or another daemon's, with its mark.
+    if inner.cgroups.create(&top)? {
+        mark(inner, &top);
+    }
+    inner.cgroups.create(&monitors(inner))?;
+    Ok(())
+}
+
+/// The files by which a monitor enters its group; made again where another daemon with this name has gone and taken it along.
+pub(crate) async fn of_monitors(inner: &Arc<Inner>) -> Result<Vec<PathBuf>, Error> {
+    let files = inner.cgroups.procs_files(&monitors(inner));
+    if !files.is_empty() {
+        return Ok(files);
+    }
+    open(inner).await?;
+    Ok(inner.cgroups.procs_files(&monitors(inner)))
+}
+
+/// Blocking, short. Without the mark a group is not collected if its pod's record is lost and its directory too; nothing else
+/// depends on it.
+pub(crate) fn mark(inner: &Inner, path: &str) {
+    if let Err(error) = inner.cgroups.mark(path, inner.layout.root_dir()) {
+        tracing::debug!(%error, "a control group is not marked");
+    }
+}
+
+/// Whether this daemon made the group.
+pub(crate) fn is_marked(inner: &Inner, path: &str) -> bool {
+    inner.cgroups.owner(path).is_some_and(|owner| owner == inner.layout.root_dir())
+}
+
+/// Removes what no daemon needs any more.
+pub(crate) async fn close(inner: &Inner) -> Result<(), Error> {
+    let (top, monitors) = (top(inner), monitors(inner));
+    if inner.cgroups.children(&top)?.iter().any(|name| name != MONITORS) {
+        tracing::debug!(group = top, "other daemons' pods are below the same name: the group stays");
+        return Ok(());
+    }
+    // Monitors that have just ended leave it a moment later.
+    inner.cgroups.remove(&monitors).await?;
+    if inner.cgroups.owner(&top).is_some() {
+        inner.cgroups.remove_if_empty(&top)?;
+    }
+    Ok(())
+}
+
+/// Removes a group that a pod's request named and that this daemon happened to make, unless anybody else's is in it by now.
+pub(crate) fn remove_shared(inner: &Inner, path: &str) -> Result<(), Error> {
+    if !inner.cgroups.remove_if_empty(path)? {
+        tracing::debug!(group = path, "the pod's parent group stays: others are in it");
+    }
+    Ok(())
+}
