@@ -49,6 +49,9 @@ pub enum Error {
     /// PortForward: nobody listens there, most likely.
     #[error("cannot connect to port {port} in the pod: {source}")]
     PortUnreachable { port: u16, source: io::Error },
+    /// The pod's monitor was there when the daemon started and has not answered; or it is lost, and the pod ends.
+    #[error("the monitor of sandbox {sandbox} does not answer, or is lost")]
+    NoMonitor { sandbox: String },
     /// A path that the pod or the node named is on a file system that does not answer.
     #[error("{stage} {}: {reason}", path.display())]
     FileSystemHangs { stage: &'static str, path: PathBuf, reason: String },

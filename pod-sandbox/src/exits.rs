@@ -143,6 +143,11 @@ pub(crate) async fn lost(inner: &Arc<Inner>, id: &SandboxId) -> Result<(), Error
         return Ok(());
     }
     tracing::error!(sandbox_id = %id, "monitor lost; its pod is killed");
+    gone(inner, id).await
+}
+
+/// The pod has no monitor, or never again.
+pub(crate) async fn gone(inner: &Arc<Inner>, id: &SandboxId) -> Result<(), Error> {
     let snapshot = inner.table.snapshot();
     let pause = snapshot.sandboxes.get(id).and_then(|record| record.state.pause().copied());
     not_ready(inner, id).await?;

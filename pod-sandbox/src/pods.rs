@@ -113,6 +113,11 @@ impl Inner {
         self.monitors.read().unwrap_or_else(PoisonError::into_inner).get(sandbox).cloned()
     }
 
+    /// For what cannot be done without it.
+    pub(crate) fn monitor_of(&self, sandbox: &SandboxId) -> Result<Monitor, Error> {
+        self.monitor(sandbox).ok_or_else(|| Error::NoMonitor { sandbox: sandbox.to_string() })
+    }
+
     pub(crate) fn add_monitor(&self, sandbox: SandboxId, monitor: Monitor) {
         self.monitors.write().unwrap_or_else(PoisonError::into_inner).insert(sandbox, monitor);
     }

@@ -12,6 +12,7 @@ mod apply;
 mod close;
 mod collect;
 mod facts;
+mod late;
 mod plan;
 
 use std::sync::Arc;

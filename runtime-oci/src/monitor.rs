@@ -13,6 +13,7 @@ mod request;
 mod spawn;
 pub(crate) mod sys;
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +32,9 @@ pub use request::{AttachStdio, CreateRequest, ExecRequest, ExecStdio, MonitorSpe
 
 /// For calls that only touch the monitor's own files.
 const CALL_DEADLINE: Duration = Duration::from_secs(10);
+/// Between two tries to connect that fail for a reason of ours; twice as long after each.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// What the monitor gets on top of a deadline that it keeps itself: killing and collecting takes time.
 const SLACK: Duration = Duration::from_secs(15);
 /// For the runtime's part of an exec: the kubelet's own limit for a CRI call.
@@ -101,21 +105,58 @@ impl Monitor {
     /// Connects to the monitor of a pod that an earlier daemon left. Replaces that daemon's connection.
     ///
     /// # Errors
-    /// [`Error::MonitorLost`] if there is none, or it is dead.
+    /// [`Error::MonitorLost`] if there is none, or it is dead; [`Error::TimedOut`] if it does not answer;
+    /// [`Error::Io`] for want of descriptors, or with too many who wait to be let in.
     pub async fn connect(pod_dir: &Path) -> Result<Self, Error> {
-        let what = || format!("connecting to the monitor of {}", pod_dir.display());
-        let socket = protocol::connect(pod_dir)
-            .map_err(|source| Error::MonitorLost { what: what(), reason: source.to_string() })?;
-        Self::greet(socket, pod_dir, what()).await
+        Self::greet(Self::dial(pod_dir)?, pod_dir, connecting(pod_dir), Some(CALL_DEADLINE)).await
     }
 
-    async fn greet(socket: std::os::fd::OwnedFd, pod_dir: &Path, what: String) -> Result<Self, Error> {
+    /// [`Self::connect`], however long the monitor takes to answer: one that is silent waits for something, and one that
+    /// is dead says so by its socket. What fails of ours is tried again. Dropping the future leaves the monitor as it is.
+    ///
+    /// # Errors
+    /// [`Error::MonitorLost`] if there is none, or it is dead; [`Error::MonitorRefused`] or [`Error::Monitor`] if it does
+    /// not want us.
+    pub async fn reach(pod_dir: &Path) -> Result<Self, Error> {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let failed = match Self::dial(pod_dir) {
+                // Its connection alone may be lost: if the monitor is too, the next call says so.
+                Ok(socket) => match Self::greet(socket, pod_dir, connecting(pod_dir), None).await {
+                    Err(error @ (Error::MonitorLost { .. } | Error::Io { .. })) => error,
+                    answer => return answer,
+                },
+                Err(lost @ Error::MonitorLost { .. }) => return Err(lost),
+                Err(error) => error,
+            };
+            tracing::warn!(error = %failed, again_in = ?pause, "no connection to a monitor yet");
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// Whoever listens is alive.
+    fn dial(pod_dir: &Path) -> Result<std::os::fd::OwnedFd, Error> {
+        protocol::connect(pod_dir).map_err(|source| match source.kind() {
+            ErrorKind::NotFound | ErrorKind::ConnectionRefused => {
+                Error::MonitorLost { what: connecting(pod_dir), reason: source.to_string() }
+            }
+            _ => Error::Io { what: connecting(pod_dir), source },
+        })
+    }
+
+    async fn greet(
+        socket: std::os::fd::OwnedFd,
+        pod_dir: &Path,
+        what: String,
+        deadline: Option<Duration>,
+    ) -> Result<Self, Error> {
         let connection = Arc::new(Connection::open(socket)?);
         let hello = Call::Hello(protocol::HelloCall {
             version: protocol::VERSION,
             oldest_version: protocol::OLDEST_VERSION,
         });
-        match connection.call(what.clone(), hello, Vec::new(), Some(CALL_DEADLINE)).await? {
+        match connection.call(what.clone(), hello, Vec::new(), deadline).await? {
             Answer::Hello(hello) => {
                 connection.learn_exits(&hello.exits);
                 Ok(Self { connection, hello: Arc::new(hello), pod_dir: Arc::new(pod_dir.to_path_buf()) })
@@ -352,6 +393,10 @@ pub fn read_exit(pod_dir: &Path, container_id: &str) -> Result<Option<Exit>, Err
     protocol::read_exit(pod_dir, container_id)
         .map(|record| record.as_ref().map(Exit::from))
         .map_err(Error::io(format!("reading the exit record of {container_id} in {}", pod_dir.display())))
+}
+
+fn connecting(pod_dir: &Path) -> String {
+    format!("connecting to the monitor of {}", pod_dir.display())
 }
 
 fn not_running(container_id: &str, error: Error) -> Error {

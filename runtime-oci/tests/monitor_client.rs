@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use linkspan_monitor::protocol;
 use linkspan_runtime_oci::{
     CreateRequest, Error, Event, ExecRequest, Exit, Monitor, MonitorSpec, PauseSpec, Process, exec_sync,
     read_exit,
@@ -266,6 +267,35 @@ async fn a_second_daemon_takes_over_and_knows_all() {
     second.shutdown().await.expect("shutdown");
     assert!(!stays.is_alive());
     assert!(matches!(Monitor::connect(pod.dir.path()).await, Err(Error::MonitorLost { .. })));
+}
+
+#[tokio::test]
+async fn only_a_monitor_that_is_not_there_or_dead_counts_as_lost() {
+    let dir = tempfile::tempdir().expect("tempdir");
+    let lost = |answer: Result<Monitor, Error>| matches!(answer, Err(Error::MonitorLost { .. }));
+    assert!(lost(Monitor::connect(&dir.path().join("nowhere")).await));
+    assert!(lost(Monitor::reach(dir.path()).await), "no socket");
+    // One that lets nobody in, as if it were stopped.
+    let silent = protocol::listen(dir.path()).expect("listen");
+    let mut waiting = Vec::new();
+    let full = loop {
+        match protocol::connect(dir.path()) {
+            Ok(socket) => waiting.push(socket),
+            Err(error) => break error,
+        }
+        assert!(waiting.len() < 1000, "it takes any number");
+    };
+    assert_eq!(full.kind(), std::io::ErrorKind::WouldBlock);
+    let answer = Monitor::connect(dir.path()).await;
+    assert!(matches!(answer, Err(Error::Io { .. })), "{answer:?}");
+    let reached = tokio::spawn({
+        let dir = dir.path().to_owned();
+        async move { Monitor::reach(&dir).await }
+    });
+    tokio::task::yield_now().await;
+    assert!(!reached.is_finished());
+    drop(silent);
+    assert!(lost(reached.await.expect("no panic")), "it has died");
 }
 
 #[tokio::test]

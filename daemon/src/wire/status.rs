@@ -172,7 +172,7 @@ impl ToStatus for pods::Error {
             Self::TimedOut { .. } => Code::DeadlineExceeded,
             // What this host has no means for.
             Self::NoCheckpoint(_) | Self::Unimplemented(_) => Code::Unimplemented,
-            Self::PortUnreachable { .. } => Code::Unavailable,
+            Self::PortUnreachable { .. } | Self::NoMonitor { .. } => Code::Unavailable,
             Self::FileSystemHangs { .. } => Code::DeadlineExceeded,
             Self::Store { .. } | Self::Lost { .. } => Code::Internal,
             Self::ImageVolume { source, .. } => source.code(),
@@ -207,6 +207,7 @@ impl ToStatus for pods::Error {
             | Self::Unimplemented(_)
             | Self::PortUnreachable { .. }
             | Self::FileSystemHangs { .. }
+            | Self::NoMonitor { .. }
             | Self::Store { .. }
             | Self::Lost { .. }
             | Self::Network(_)

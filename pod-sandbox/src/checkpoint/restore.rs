@@ -125,8 +125,7 @@ impl Unpacked {
 pub(crate) async fn start(inner: &Arc<Inner>, record: &ContainerRecord) -> Result<(), Error> {
     let id = record.id.to_string();
     let means = means(inner, &record.handler).await?;
-    let monitor = inner.monitor(&record.sandbox_id);
-    let monitor = monitor.ok_or_else(|| Error::NoSuchSandbox(record.sandbox_id.to_string()))?;
+    let monitor = inner.monitor_of(&record.sandbox_id)?;
     let bundle = inner.layout.bundle(&record.sandbox_id, &record.id);
     let dir = inner.layout.volumes(&record.id).join(DIR);
     let dirs = CheckpointDirs { images: dir.join(archive::IMAGES), work: dir.join("criu") };

@@ -53,14 +53,12 @@ impl Pods {
 fn attachable(inner: &Inner, id: &str) -> Result<(Arc<ContainerRecord>, Monitor), Error> {
     inner.check_open()?;
     let record = find::container(&inner.table.snapshot(), id)?;
-    let monitor = inner.monitor(&record.sandbox_id).filter(|_| record.is(ContainerState::Running));
-    match monitor {
-        Some(monitor) => Ok((record, monitor)),
-        None => Err(Error::Refused(Refusal::NotRunning {
-            id: record.id.to_string(),
-            state: record.state.for_cri(),
-        })),
+    if !record.is(ContainerState::Running) {
+        let state = record.state.for_cri();
+        return Err(Error::Refused(Refusal::NotRunning { id: record.id.to_string(), state }));
     }
+    let monitor = inner.monitor_of(&record.sandbox_id)?;
+    Ok((record, monitor))
 }
 
 /// Tells the monitor that a client's input has ended; only then may our end of its pipe be closed, since a pipe that

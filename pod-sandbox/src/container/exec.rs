@@ -58,14 +58,13 @@ pub(super) fn executable(
     if let Some(index) = command.iter().position(|argument| argument.contains('\0')) {
         return Err(Error::bad(format!("cmd[{index}]"), "has a NUL character in it"));
     }
-    let not_running = || Error::NotRunning { id: record.id.to_string(), state: record.state.for_cri() };
     if admit(&record.state, Request::Exec) != Verdict::Proceed {
-        return Err(not_running());
+        return Err(Error::NotRunning { id: record.id.to_string(), state: record.state.for_cri() });
     }
     if inner.stops.is_killing(&record.id) {
         return Err(Error::Refused(Refusal::BeingKilled { id: record.id.to_string() }));
     }
-    let monitor = inner.monitor(&record.sandbox_id).ok_or_else(not_running)?;
+    let monitor = inner.monitor_of(&record.sandbox_id)?;
     Ok((record, monitor))
 }
 

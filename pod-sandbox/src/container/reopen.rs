@@ -13,14 +13,11 @@ impl Pods {
     /// [`Error::NoSuchContainer`], [`Error::Ambiguous`]; [`Error::Refused`] if it does not run.
     pub async fn reopen_container_log(&self, id: &str) -> Result<(), Error> {
         let record = find::container(&self.inner.table.snapshot(), id)?;
-        let not_running = || {
-            let state = record.state.for_cri();
-            Error::Refused(Refusal::NotRunning { id: record.id.to_string(), state })
-        };
         if admit(&record.state, Request::ReopenLog) != Verdict::Proceed {
-            return Err(not_running());
+            let state = record.state.for_cri();
+            return Err(Error::Refused(Refusal::NotRunning { id: record.id.to_string(), state }));
         }
-        let monitor = self.inner.monitor(&record.sandbox_id).ok_or_else(not_running)?;
+        let monitor = self.inner.monitor_of(&record.sandbox_id)?;
         Ok(monitor.reopen_log(record.id.as_str()).await?)
     }
 }

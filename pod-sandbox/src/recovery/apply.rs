@@ -6,7 +6,8 @@ use std::sync::Arc;
 use linkspan_runtime_oci::{Error as RuntimeError, Timestamp};
 use tokio::time::Instant;
 
-use super::facts::{ContainerFacts, Facts, SandboxFacts};
+use super::facts::{ContainerFacts, Facts, Presence, SandboxFacts};
+use super::late;
 use super::plan::{ContainerFate, Plan, SandboxFate};
 use crate::container::create::remove_unused_log;
 use crate::container::record::ContainerRecord;
@@ -20,7 +21,8 @@ use crate::sandbox::record::SandboxRecord;
 use crate::sandbox::{remove, stop};
 
 pub(super) async fn run(inner: &Arc<Inner>, facts: Facts, plan: Plan) {
-    for (id, monitor) in &facts.monitors {
+    let monitors = &facts.monitors.connected;
+    for (id, monitor) in monitors {
         inner.add_monitor(id.clone(), monitor.clone());
     }
     // Containers first: a sandbox is undone after what is in it.
@@ -34,10 +36,13 @@ pub(super) async fn run(inner: &Arc<Inner>, facts: Facts, plan: Plan) {
             tracing::error!(sandbox_id = %facts.record.id, ?fate, %error, "sandbox not wholly recovered");
         }
     }
-    for (id, monitor) in &facts.monitors {
+    for (id, monitor) in monitors {
         if inner.monitor(id).is_some() {
             exits::watch(inner, id.clone(), monitor);
         }
+    }
+    for (id, asked) in facts.monitors.silent {
+        late::follow(inner, id, asked);
     }
 }
 
@@ -113,7 +118,9 @@ async fn sandbox(inner: &Arc<Inner>, facts: &SandboxFacts, fate: SandboxFate) ->
         SandboxFate::NotReady => {
             exits::not_ready(inner, &record.id).await?;
             // Without a monitor pause has no purpose, and nobody to end it later.
-            if let Some(pause) = record.state.pause().filter(|_| facts.same_boot && !facts.has_monitor) {
+            if let Some(pause) =
+                record.state.pause().filter(|_| facts.same_boot && facts.monitor == Presence::Gone)
+            {
                 exits::kill(pause).await;
             }
             Ok(())

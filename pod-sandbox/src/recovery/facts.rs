@@ -1,35 +1,64 @@
 //! What is left of an earlier daemon's pods. Reads only, but for the connections to monitors, which are kept.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use linkspan_runtime_oci::runtime::Status;
 use linkspan_runtime_oci::{Error as RuntimeError, Exit, Monitor, read_exit};
+
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Stored;
 use crate::container::record::ContainerRecord;
 use crate::container::state::State;
 use crate::model::SandboxId;
 use crate::pods::Inner;
+use crate::records::Found;
 use crate::sandbox::record::SandboxRecord;
 
-/// A monitor that is there but does not answer is asked so often: killing its pod is the last resort.
-const ATTEMPTS: u32 = 3;
+/// For the answers of all monitors together. A healthy one needs a millisecond.
+const ANSWERS: Duration = Duration::from_secs(3);
+/// So many are asked at a time.
+const AT_A_TIME: usize = 64;
+/// After this one that does not answer has the next asked.
+const TURN: Duration = Duration::from_millis(500);
 
 #[derive(Debug)]
 pub(super) struct Facts {
     pub(super) sandboxes: Vec<SandboxFacts>,
     pub(super) containers: Vec<ContainerFacts>,
-    /// Connected.
-    pub(super) monitors: BTreeMap<SandboxId, Monitor>,
+    pub(super) monitors: Monitors,
+}
+
+/// By how they answered.
+#[derive(Debug, Default)]
+pub(super) struct Monitors {
+    pub(super) connected: BTreeMap<SandboxId, Monitor>,
+    /// Asked, and not heard of yet.
+    pub(super) silent: BTreeMap<SandboxId, Asked>,
+}
+
+/// Ends with its answer, or with why there is none to be had.
+pub(super) type Asked = JoinHandle<Result<Monitor, RuntimeError>>;
+
+/// Whether a pod has its monitor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Presence {
+    Connected,
+    /// It is there, and has not answered yet.
+    Silent,
+    Gone,
 }
 
 #[derive(Clone, Debug)]
 pub(super) struct SandboxFacts {
     pub(super) record: SandboxRecord,
     pub(super) same_boot: bool,
-    pub(super) has_monitor: bool,
+    pub(super) monitor: Presence,
     pub(super) pause_alive: bool,
 }
 
@@ -38,7 +67,7 @@ pub(super) struct ContainerFacts {
     pub(super) record: ContainerRecord,
     pub(super) same_boot: bool,
     pub(super) has_sandbox: bool,
-    pub(super) has_monitor: bool,
+    pub(super) monitor: Presence,
     /// Written by its monitor.
     pub(super) exit: Option<Exit>,
     /// Of one recorded as created: whether the runtime says that it was started after all; of one that awaits its
@@ -47,17 +76,13 @@ pub(super) struct ContainerFacts {
 }
 
 pub(super) async fn read(inner: &Arc<Inner>, stored: Stored) -> Facts {
-    let mut monitors = BTreeMap::new();
+    let monitors = monitors(inner, &stored.sandboxes).await;
     let mut sandboxes = Vec::new();
     for found in stored.sandboxes {
         let (record, same_boot) = (found.record, found.same_boot);
-        let monitor = if same_boot { connect(&inner.layout.pod_dir(&record.id)).await } else { None };
-        let has_monitor = monitor.is_some();
         let alive = record.state.pause().is_some_and(linkspan_runtime_oci::Process::is_alive);
-        if let Some(monitor) = monitor {
-            monitors.insert(record.id.clone(), monitor);
-        }
-        sandboxes.push(SandboxFacts { pause_alive: alive && same_boot, record, same_boot, has_monitor });
+        let monitor = monitors.presence(&record.id);
+        sandboxes.push(SandboxFacts { pause_alive: alive && same_boot, record, same_boot, monitor });
     }
     let mut containers = Vec::new();
     for found in stored.containers {
@@ -71,7 +96,7 @@ pub(super) async fn read(inner: &Arc<Inner>, stored: Stored) -> Facts {
         containers.push(ContainerFacts {
             exit: exit.filter(|_| same_boot),
             has_sandbox: sandbox.is_some(),
-            has_monitor: sandbox.is_some_and(|sandbox| sandbox.has_monitor),
+            monitor: sandbox.map_or(Presence::Gone, |sandbox| sandbox.monitor),
             was_started: same_boot && was_started(inner, &record).await,
             record,
             same_boot,
@@ -80,15 +105,46 @@ pub(super) async fn read(inner: &Arc<Inner>, stored: Stored) -> Facts {
     Facts { sandboxes, containers, monitors }
 }
 
-async fn connect(pod_dir: &Path) -> Option<Monitor> {
-    for _ in 0..ATTEMPTS {
-        match Monitor::connect(pod_dir).await {
-            Ok(monitor) => return Some(monitor),
-            Err(RuntimeError::MonitorLost { .. }) => return None,
-            Err(error) => tracing::warn!(path = %pod_dir.display(), %error, "monitor does not answer"),
+impl Monitors {
+    fn presence(&self, sandbox: &SandboxId) -> Presence {
+        if self.connected.contains_key(sandbox) {
+            Presence::Connected
+        } else if self.silent.contains_key(sandbox) {
+            Presence::Silent
+        } else {
+            Presence::Gone
         }
     }
-    None
+}
+
+/// Asks those of this boot, all at once, and waits for all together.
+async fn monitors(inner: &Inner, sandboxes: &[Found<SandboxRecord>]) -> Monitors {
+    let turns = Arc::new(Semaphore::new(AT_A_TIME));
+    let of_this_boot = sandboxes.iter().filter(|found| found.same_boot);
+    let ask = |found: &Found<SandboxRecord>| {
+        let (dir, turns) = (inner.layout.pod_dir(&found.record.id), Arc::clone(&turns));
+        let asked = tokio::spawn(async move {
+            let turn = turns.acquire().await;
+            let mut reached = pin!(Monitor::reach(&dir));
+            if let Ok(answer) = timeout(TURN, &mut reached).await {
+                return answer;
+            }
+            drop(turn);
+            reached.await
+        });
+        (found.record.id.clone(), asked)
+    };
+    let asked: Vec<(SandboxId, Asked)> = of_this_boot.map(ask).collect();
+    let (mut monitors, by) = (Monitors::default(), Instant::now() + ANSWERS);
+    for (id, mut asked) in asked {
+        match timeout_at(by, &mut asked).await {
+            Ok(Ok(Ok(monitor))) => drop(monitors.connected.insert(id, monitor)),
+            Ok(Ok(Err(error))) => tracing::warn!(sandbox_id = %id, %error, "the pod has no monitor"),
+            Ok(Err(error)) => tracing::error!(sandbox_id = %id, %error, "asking the pod's monitor failed"),
+            Err(_) => drop(monitors.silent.insert(id, asked)),
+        }
+    }
+    monitors
 }
 
 async fn was_started(inner: &Inner, record: &ContainerRecord) -> bool {

@@ -2,14 +2,14 @@
 
 use linkspan_runtime_oci::Exit;
 
-use super::facts::{ContainerFacts, Facts, SandboxFacts};
+use super::facts::{ContainerFacts, Facts, Presence, SandboxFacts};
 use crate::container::state as container;
 use crate::sandbox::state as sandbox;
 
 /// For a sandbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SandboxFate {
-    /// As it is; its monitor, if it has one, is followed again.
+    /// As it is; its monitor, if it has one, is followed again, as soon as it answers.
     Keep,
     /// What it held is still to be let go of by StopPodSandbox.
     NotReady,
@@ -52,7 +52,7 @@ pub(super) fn decide(facts: &Facts) -> Plan {
 }
 
 fn of_sandbox(facts: &SandboxFacts) -> SandboxFate {
-    let healthy = facts.same_boot && facts.has_monitor && facts.pause_alive;
+    let healthy = facts.same_boot && facts.monitor != Presence::Gone && facts.pause_alive;
     match &facts.record.state {
         sandbox::State::Creating => SandboxFate::Undo,
         sandbox::State::Ready { .. } if !healthy => SandboxFate::NotReady,
@@ -72,7 +72,7 @@ fn of_container(facts: &ContainerFacts) -> ContainerFate {
         (container::State::AwaitsRestore, None) if facts.was_started => ContainerFate::CutOff,
         (container::State::AwaitsRestore, None) => ContainerFate::Keep,
         (container::State::Unknown { .. }, None) => ContainerFate::Abandoned,
-        (_, None) if !facts.has_monitor => ContainerFate::Abandoned,
+        (_, None) if facts.monitor == Presence::Gone => ContainerFate::Abandoned,
         (container::State::Created { .. }, None) if facts.was_started => ContainerFate::Started,
         (container::State::Created { .. } | container::State::Running { .. }, None) => ContainerFate::Keep,
     }

@@ -42,6 +42,10 @@ async fn locked(inner: &Arc<Inner>, before: &SandboxRecord) -> Result<(), Error>
         let _lock = inner.locks.exclusive(container.id.as_str()).await;
         container::locked(inner, &container.id).await?;
     }
+    if let Some(monitor) = inner.take_monitor(id) {
+        // It answered only after the stop.
+        monitor.shutdown().await?;
+    }
     remnants(inner, record).await?;
     inner.table.remove::<SandboxRecord>(id).await?;
     tracing::info!(sandbox_id = %id, "sandbox removed");

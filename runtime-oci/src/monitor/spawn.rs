@@ -9,7 +9,7 @@ use linkspan_child::{Child, Command, Stdio};
 use linkspan_monitor::protocol;
 use tokio::io::Interest;
 
-use super::{Monitor, MonitorSpec, sys};
+use super::{CALL_DEADLINE, Monitor, MonitorSpec, sys};
 use crate::Error;
 use crate::process::Process;
 
@@ -50,7 +50,7 @@ pub(super) async fn spawn(spec: &MonitorSpec) -> Result<Monitor, Error> {
     let mut child = command.spawn().map_err(Error::io(format!("{what}: {}", spec.binary.display())))?;
     // The command holds the monitor's end; while it does, the monitor's death is not seen.
     drop(command);
-    match Monitor::greet(ours, &spec.pod_dir, what.clone()).await {
+    match Monitor::greet(ours, &spec.pod_dir, what.clone(), Some(CALL_DEADLINE)).await {
         Ok(monitor) => {
             tokio::spawn(async move { child.wait().await });
             Ok(monitor)

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use linkspan_cri_api::v1;
 use linkspan_tests::hung::HungMount;
-use linkspan_tests::node::Node;
+use linkspan_tests::node::{Node, signal};
 use linkspan_tests::{need, node, requests, wait};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -114,6 +114,56 @@ async fn what_hangs_is_named_and_its_create_leaves_nothing() {
 
         let id = node.run_container(&sandbox_id, &requests::idle("c"), &sandbox).await?;
         assert_eq!(node.output(&id, &["echo", "works"]).await?, "works");
+        Ok(())
+    })
+    .await;
+}
+
+/// The process of a pod's monitor.
+fn monitor(sandbox_id: &str) -> Result<u32> {
+    let processes = std::fs::read_dir("/proc")?.flatten().filter_map(|entry| {
+        let pid = entry.file_name().to_string_lossy().parse().ok()?;
+        let command = std::fs::read(entry.path().join("cmdline")).ok()?;
+        Some((pid, String::from_utf8_lossy(&command).into_owned()))
+    });
+    let is_its = |(_, command): &(u32, String)| {
+        command.contains("linkspan-monitor\0") && command.contains(&format!("\0{sandbox_id}\0"))
+    };
+    let mut found = processes.filter(is_its).map(|(pid, _)| pid);
+    found.next().with_context(|| format!("no monitor of {sandbox_id}"))
+}
+
+#[tokio::test]
+async fn a_monitor_that_does_not_answer_costs_no_pod_its_life_and_the_start_a_moment() {
+    need!();
+    node::run(async |node| {
+        let line = "trap 'exit 7' TERM; while :; do sleep 1000 & wait; done";
+        let command = requests::container("c", &["sh", "-c", line]);
+        let (sandbox_id, id) = node.run_pod(&requests::sandbox(node, "slow"), &command).await?;
+        let (_, other) = node.run_pod(&requests::sandbox(node, "other"), &command).await?;
+        let pid: u32 = node.container_info(&id).await?["pid"].to_string().parse()?;
+        let monitor = monitor(&sandbox_id)?;
+
+        node.kill()?;
+        signal(monitor, "STOP")?;
+        let began = Instant::now();
+        node.start_again().await?;
+        ensure!(began.elapsed() < AT_ONCE, "the start took {:?}", began.elapsed());
+        assert_eq!(node.output(&other, &["echo", "works"]).await?, "works");
+        let refused = node.exec(&id, &["true"]).await.unwrap_err();
+        assert_eq!(refused.code(), Code::Unavailable, "{refused}");
+        // Nobody sees its end before the monitor does; above all it is not taken for lost.
+        signal(pid, "TERM")?;
+        assert_eq!(node.container_status(&id).await?.state(), v1::ContainerState::ContainerRunning);
+        assert_eq!(node.sandbox_status(&sandbox_id).await?.state(), v1::PodSandboxState::SandboxReady);
+
+        signal(monitor, "CONT")?;
+        let status = node.exited(&id).await?;
+        assert_eq!((status.exit_code, status.reason.as_str()), (7, "Error"), "{}", status.message);
+        let id = node
+            .run_container(&sandbox_id, &requests::idle("next"), &requests::sandbox(node, "slow"))
+            .await?;
+        assert_eq!(node.output(&id, &["echo", "again"]).await?, "again");
         Ok(())
     })
     .await;

@@ -99,8 +99,7 @@ async fn write_spec(bundle: &Path, spec: Arc<Value>, access: Access) -> Result<(
 
 async fn create(inner: &Arc<Inner>, plan: &ContainerPlan, undo: &mut Undo) -> Result<Process, Error> {
     let (id, record) = (plan.record.id.to_string(), &plan.record);
-    let monitor = inner.monitor(&record.sandbox_id);
-    let monitor = monitor.ok_or_else(|| Error::NoSuchSandbox(record.sandbox_id.to_string()))?;
+    let monitor = inner.monitor_of(&record.sandbox_id)?;
     let runtime = &inner.handler(&record.handler)?.runtime;
     let (pid_file, runtime_log) = (plan.bundle.join("pid"), plan.bundle.join("log.json"));
     let terminal = record.config.tty.then(|| ConsoleSocket::in_dir(&plan.bundle)).transpose()?;

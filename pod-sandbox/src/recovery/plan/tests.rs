@@ -1,6 +1,6 @@
 use linkspan_runtime_oci::{Exit, Process, Timestamp};
 
-use super::super::facts::{ContainerFacts, SandboxFacts};
+use super::super::facts::{ContainerFacts, Presence, SandboxFacts};
 use super::{ContainerFate, SandboxFate, of_container, of_sandbox};
 use crate::container::record::ContainerRecord;
 use crate::container::state::{Exited, State};
@@ -15,7 +15,7 @@ fn container(state: State, change: impl FnOnce(&mut ContainerFacts)) -> Containe
         record: ContainerRecord::example(state),
         same_boot: true,
         has_sandbox: true,
-        has_monitor: true,
+        monitor: Presence::Connected,
         exit: None,
         was_started: false,
     };
@@ -35,7 +35,14 @@ fn a_container_goes_on_where_it_was() {
     assert_eq!(container(created.clone(), |facts| facts.was_started = true), ContainerFate::Started);
     assert_eq!(container(running(), |facts| facts.exit = Some(EXIT)), ContainerFate::Exited(EXIT));
     assert_eq!(container(created, |facts| facts.exit = Some(EXIT)), ContainerFate::Exited(EXIT));
-    assert_eq!(container(running(), |facts| facts.has_monitor = false), ContainerFate::Abandoned);
+    assert_eq!(container(running(), |facts| facts.monitor = Presence::Gone), ContainerFate::Abandoned);
+}
+
+#[test]
+fn a_pod_whose_monitor_is_silent_is_kept_as_recorded() {
+    assert_eq!(container(running(), |facts| facts.monitor = Presence::Silent), ContainerFate::Keep);
+    let fate = container(running(), |facts| (facts.monitor, facts.exit) = (Presence::Silent, Some(EXIT)));
+    assert_eq!(fate, ContainerFate::Exited(EXIT));
 }
 
 #[test]
@@ -49,7 +56,7 @@ fn what_awaits_its_restore_waits_on_unless_the_restore_had_begun() {
 
 #[test]
 fn an_exit_is_known_even_without_its_monitor() {
-    let fate = container(running(), |facts| (facts.has_monitor, facts.exit) = (false, Some(EXIT)));
+    let fate = container(running(), |facts| (facts.monitor, facts.exit) = (Presence::Gone, Some(EXIT)));
     assert_eq!(fate, ContainerFate::Exited(EXIT));
 }
 
@@ -78,7 +85,7 @@ fn a_sandbox_stays_ready_only_with_all_that_makes_it_so() {
         let mut facts = SandboxFacts {
             record: SandboxRecord::example(state),
             same_boot: true,
-            has_monitor: true,
+            monitor: Presence::Connected,
             pause_alive: true,
         };
         change(&mut facts);
@@ -87,9 +94,10 @@ fn a_sandbox_stays_ready_only_with_all_that_makes_it_so() {
     let ready = || state::State::Ready { pause: PROCESS };
     assert_eq!(sandbox(ready(), |_| {}), SandboxFate::Keep);
     assert_eq!(sandbox(ready(), |facts| facts.pause_alive = false), SandboxFate::NotReady);
-    assert_eq!(sandbox(ready(), |facts| facts.has_monitor = false), SandboxFate::NotReady);
+    assert_eq!(sandbox(ready(), |facts| facts.monitor = Presence::Gone), SandboxFate::NotReady);
+    assert_eq!(sandbox(ready(), |facts| facts.monitor = Presence::Silent), SandboxFate::Keep);
     assert_eq!(sandbox(ready(), |facts| facts.same_boot = false), SandboxFate::NotReady);
     assert_eq!(sandbox(state::State::Creating, |_| {}), SandboxFate::Undo);
     let stopped = state::State::Stopped { since: Timestamp(3) };
-    assert_eq!(sandbox(stopped, |facts| facts.has_monitor = false), SandboxFate::Keep);
+    assert_eq!(sandbox(stopped, |facts| facts.monitor = Presence::Gone), SandboxFate::Keep);
 }
