@@ -1,7 +1,7 @@
 //! Whether a sandbox can be made at all of what was asked for. Pure; each error names the field.
 
 use crate::error::Error;
-use crate::model::{NamespaceMode, SandboxConfig};
+use crate::model::{NamespaceMode, PortMapping, SandboxConfig};
 use crate::{selinux, validate};
 
 /// The kernel's limit, `__NEW_UTS_LEN`.
@@ -22,7 +22,20 @@ pub(crate) fn check(config: &SandboxConfig) -> Result<(), Error> {
     }
     hostname(&config.hostname)?;
     dns(config)?;
+    ports(config)?;
     linux(config)
+}
+
+/// What asks for no port of the host is passed over, whatever else it says.
+fn ports(config: &SandboxConfig) -> Result<(), Error> {
+    let nowhere = |mapping: &PortMapping| mapping.host_port != 0 && mapping.container_port == 0;
+    match config.port_mappings.iter().position(nowhere) {
+        Some(index) => Err(Error::bad(
+            format!("config.port_mappings[{index}].container_port"),
+            "0 is no port to forward to",
+        )),
+        None => Ok(()),
+    }
 }
 
 fn hostname(hostname: &str) -> Result<(), Error> {

@@ -1,6 +1,9 @@
 use super::check;
 use crate::error::Error;
-use crate::model::{DnsConfig, NamespaceMode, Resources, SandboxConfig, SandboxMetadata, SecurityProfile};
+use crate::model::{
+    DnsConfig, NamespaceMode, PortMapping, Protocol, Resources, SandboxConfig, SandboxMetadata,
+    SecurityProfile,
+};
 
 fn good() -> SandboxConfig {
     SandboxConfig {
@@ -45,6 +48,12 @@ fn each_bad_field_is_named() {
     refuses("config.dns_config.servers[0]", |config| {
         config.dns_config =
             Some(DnsConfig { servers: vec!["1.1.1.1\nfoo".to_owned()], ..DnsConfig::default() });
+    });
+    // What a fuzzer sent: the CNI plugin refused it, in words of its own.
+    refuses("config.port_mappings[1].container_port", |config| {
+        let mapping =
+            |host_port| PortMapping { protocol: Protocol::Tcp, container_port: 0, host_port, host_ip: None };
+        config.port_mappings = vec![mapping(0), mapping(8080)];
     });
     refuses("config.linux.cgroup_parent", |config| config.linux.cgroup_parent = "/a/../..".to_owned());
     refuses("config.linux.cgroup_parent", |config| config.linux.cgroup_parent = "/".to_owned());
