@@ -21,16 +21,21 @@ pub type Images = ImageServiceClient<Channel>;
 const MESSAGE_BYTES: usize = 16 << 20;
 
 /// Connects once; the channel connects anew by itself if the daemon is started anew.
-pub async fn connect(socket: &Path) -> Result<(Runtime, Images)> {
+pub async fn channel(socket: &Path) -> Result<Channel> {
     let path = socket.to_owned();
     // The authority must not be the socket's path: h2 refuses that. The kubelet sends `localhost`.
-    let channel = Endpoint::from_static("http://localhost")
+    Endpoint::from_static("http://localhost")
         .connect_with_connector(tower::service_fn(move |_: Uri| {
             let path = path.clone();
             async move { UnixStream::connect(path).await.map(TokioIo::new) }
         }))
         .await
-        .with_context(|| format!("connecting to {}", socket.display()))?;
+        .with_context(|| format!("connecting to {}", socket.display()))
+}
+
+/// Clients of both services on a [`channel`].
+pub async fn connect(socket: &Path) -> Result<(Runtime, Images)> {
+    let channel = channel(socket).await?;
     Ok((
         RuntimeServiceClient::new(channel.clone())
             .max_decoding_message_size(MESSAGE_BYTES)

@@ -1,17 +1,18 @@
 //! Many sessions, some cut in the middle, and what they leave of descriptors, threads, processes and memory.
 //!
 //! `linkspan-stress --socket SOCKET --prefix FOLDER [--metrics ADDRESS] [--exec 1000] [--attach 200] [--forward 1000] [--parallel 20] [--downloads 200]
-//! [--hostile-s 300] [--hostile-sessions 1000] [--judge-time true] [--pods 300] [--sessions 500]`
+//! [--hostile-s 300] [--hostile-sessions 1000] [--judge-time true] [--pods 300] [--sessions 500] [--cri-fuzz-s 600 --cgroup NAME]`
 //!
 //! Most sessions are WebSockets of our own client; some of each kind are crictl's, by SPDY and by WebSocket. Before the
 //! first count, a tenth of all runs as a rehearsal, so that what is built once is not taken for a leak.
 //!
-//! Then, unless it is 0: sessions of somebody who means ill, for so many seconds (`hostile.rs`), and many pods and
-//! sessions that are open at the same time (`many.rs`).
+//! Then, unless it is 0: sessions of somebody who means ill, for so many seconds (`hostile.rs`), many pods and sessions that
+//! are open at the same time (`many.rs`), and arbitrary messages of CRI, for so many seconds (`cri_fuzz.rs`).
 // A session is one future, however long.
 #![allow(clippy::large_futures)]
 
 mod counts;
+mod cri_fuzz;
 mod hostile;
 mod many;
 mod neighbour;
@@ -52,6 +53,9 @@ struct Plan {
     /// At the same time.
     pods: usize,
     sessions: usize,
+    cri_fuzz_s: u64,
+    /// The daemon's, below which groups of pods may be asked for.
+    cgroup: String,
 }
 
 fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Plan> {
@@ -69,6 +73,8 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Plan> {
         judge_time: false,
         pods: 300,
         sessions: 500,
+        cri_fuzz_s: 600,
+        cgroup: String::new(),
     };
     while let Some(flag) = arguments.next() {
         let value = arguments.next().with_context(|| format!("{flag} needs a value"))?;
@@ -86,11 +92,14 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Plan> {
             "--judge-time" => plan.judge_time = value.parse()?,
             "--pods" => plan.pods = value.parse()?,
             "--sessions" => plan.sessions = value.parse()?,
+            "--cri-fuzz-s" => plan.cri_fuzz_s = value.parse()?,
+            "--cgroup" => plan.cgroup = value,
             _ => bail!("unknown flag {flag}"),
         }
     }
     ensure!(!plan.socket.as_os_str().is_empty(), "no --socket");
     ensure!(!plan.prefix.as_os_str().is_empty(), "no --prefix");
+    ensure!(plan.cri_fuzz_s == 0 || !plan.cgroup.is_empty(), "no --cgroup");
     Ok(plan)
 }
 
@@ -119,6 +128,9 @@ async fn all(plan: &Plan, pods: &Pods) -> Result<()> {
     }
     if plan.pods > 0 {
         many::run(plan, pods).await?;
+    }
+    if plan.cri_fuzz_s > 0 {
+        cri_fuzz::run(plan, pods).await?;
     }
     Ok(())
 }
