@@ -19,6 +19,7 @@ use serde_json::Value;
 use tokio::sync::oneshot;
 
 pub use attachment::{Attachment, DnsConfig, INTERFACE, NetworkStatus, PortMapping, Protocol, Readiness};
+pub use cni::Others;
 pub use error::Error;
 
 use builtin::Builtin;
@@ -60,6 +61,12 @@ impl Network {
             Backend::Cni(Cni::open(config, root_dir).await?)
         };
         Ok(Self { inner: Arc::new(Inner { backend, locks: NamedLocks::default() }) })
+    }
+
+    /// What other engines have on the node's CNI networks, as far as the caches tell. Changes nothing. `root_dir` as for
+    /// [`Network::open_for`].
+    pub async fn others(config: &linkspan_config::Network, root_dir: &Path) -> Result<Others, Error> {
+        if config.builtin { Ok(Others::default()) } else { cni::others(config, root_dir).await }
     }
 
     /// CRI condition `NetworkReady`: a snapshot, never waits.

@@ -1,5 +1,7 @@
 //! What is read of the host: plain data, no judgement.
 
+pub(super) mod engines;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
@@ -15,6 +17,8 @@ use linkspan_runtime_oci::cdi::Registry;
 use linkspan_runtime_oci::oci_hooks::OciHooks;
 use linkspan_runtime_oci::spec::BaseSpec;
 use rustix::net::sockopt;
+
+use engines::Engines;
 
 /// Everything that the findings are judged by.
 #[derive(Clone, Debug, Default)]
@@ -52,6 +56,7 @@ pub(super) struct Facts {
     pub(super) daemon_answers: bool,
     /// `RLIMIT_NOFILE` of the daemon that answers, else of this process, which a daemon started from here would get.
     pub(super) open_files: Option<OpenFiles>,
+    pub(super) engines: Engines,
 }
 
 /// Where cgroups are mounted.
@@ -99,6 +104,7 @@ fn bad_files(config: &Config) -> BadFiles {
 pub(super) async fn read(config: &Config) -> Facts {
     let daemon = UnixStream::connect(&config.grpc.socket).ok();
     let (cni_files, cni_plugins) = cni(config);
+    let engines = engines::read(config, daemon.as_ref(), cni_files.first().map(PathBuf::as_path)).await;
     let mut runtimes = BTreeMap::new();
     for (name, handler) in &config.runtime.handlers {
         runtimes.insert(name.clone(), runtime(handler).await);
@@ -129,6 +135,7 @@ pub(super) async fn read(config: &Config) -> Facts {
         has_apparmor_parser: linkspan_runtime_oci::apparmor::parser().is_some(),
         open_files: Some(daemon.as_ref().and_then(open_files_of).unwrap_or_else(open_files::limit)),
         daemon_answers: daemon.is_some(),
+        engines,
     }
 }
 

@@ -1,5 +1,7 @@
 //! Facts to findings: pure, so that hosts we do not have can be tested.
 
+mod engines;
+
 use linkspan_child::open_files::OpenFiles;
 use linkspan_config::Config;
 
@@ -64,6 +66,7 @@ pub(super) fn judge(config: &Config, facts: &Facts) -> Vec<Finding> {
     findings.extend(cgroups(facts));
     findings.extend(runtimes(config, facts));
     findings.extend(network(config, facts));
+    findings.extend(engines::judge(config, &facts.engines));
     for text in &facts.bad_files.refusing {
         findings.push(wrong("files", text, "mend or remove the file: containers are refused because of it"));
     }

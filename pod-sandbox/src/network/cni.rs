@@ -20,7 +20,8 @@ mod tests;
 mod version;
 mod watch;
 
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
@@ -42,16 +43,20 @@ const FIRST_LOOK: Duration = Duration::from_secs(1);
 /// Longest that STATUS of all plugins may take: meanwhile a changed configuration goes unnoticed.
 const PROBE_LIMIT: Duration = Duration::from_secs(10);
 
-/// libcni's own cache, where other engines note their attachments wherever ours is.
-const LIBCNI_CACHE: &str = "/var/lib/cni";
+/// What other engines have on the node's networks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Others {
+    /// How many attachments, by network.
+    pub attachments: BTreeMap<String, usize>,
+    /// Files of the caches that cannot be read.
+    pub unreadable: Vec<String>,
+}
 
 /// The CNI client.
 #[derive(Debug)]
 pub(crate) struct Cni {
     plugins: Plugins,
     cache: Cache,
-    /// Another cache that other engines use, with the same networks.
-    elsewhere: Option<PathBuf>,
     snapshot: Receiver<Arc<Snapshot>>,
     pod_cidrs: RwLock<Vec<String>>,
     add_timeout: Duration,
@@ -85,7 +90,6 @@ impl Cni {
         Ok(Self {
             plugins,
             cache: Cache::new(&config.cache_dir, root_dir),
-            elsewhere: (config.cache_dir != Path::new(LIBCNI_CACHE)).then(|| LIBCNI_CACHE.into()),
             snapshot,
             pod_cidrs: RwLock::default(),
             add_timeout: config.add_timeout,
@@ -227,14 +231,14 @@ impl Cni {
     /// engines goes. Whatever fails, the rest is done; the first error is returned.
     pub(crate) async fn gc(&self, valid: &[Attachment]) -> Result<(), Error> {
         let list = self.snapshot.borrow().list.clone();
-        let mut cached = self.cache.survey().await?;
-        if let Some(elsewhere) = &self.elsewhere {
-            cached.add_foreign(self.cache.beside(elsewhere).survey().await?);
-        }
+        let cached = self.cache.survey().await?;
         let pods: Vec<&str> = valid.iter().map(|a| a.sandbox_id.as_str()).collect();
         let plan = gc::decide(cached, &pods, list.as_ref().map(|list| list.name.as_str()));
         if plan.foreign > 0 {
-            tracing::info!(count = plan.foreign, "attachments of other engines in the cni cache are left alone");
+            tracing::info!(
+                count = plan.foreign,
+                "attachments of other engines in the cni cache are left alone"
+            );
         }
         let mut outcome = Ok(());
         for entry in &plan.stale {
@@ -257,6 +261,16 @@ impl Cni {
             }
         }
     }
+}
+
+/// Reads the caches as [`Cni::gc`] does.
+pub(crate) async fn others(config: &linkspan_config::Network, root_dir: &Path) -> Result<Others, Error> {
+    let cached = Cache::new(&config.cache_dir, root_dir).survey().await?;
+    let mut others = Others { attachments: BTreeMap::new(), unreadable: cached.unreadable };
+    for entry in cached.foreign {
+        *others.attachments.entry(entry.network_name).or_default() += 1;
+    }
+    Ok(others)
 }
 
 /// The list that an attachment was made with, in the version of its result.

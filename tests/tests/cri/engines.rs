@@ -24,6 +24,9 @@ async fn a_pod_of_another_engine_keeps_its_network_whatever_the_daemon_does() {
     node::run(async |node| {
         let theirs = Foreign::attach(node).await?;
         theirs.is_whole(node, "before")?;
+        let check = Command::new(tools::daemon()).args(["check", "--prefix"]).arg(node.prefix()).output()?;
+        let said = String::from_utf8_lossy(&check.stdout).into_owned();
+        ensure!(said.contains("that are not of this daemon: 1; they are left alone"), "{said}");
         node.kill()?;
         node.start_again().await?;
         theirs.is_whole(node, "after a start")?;

@@ -1,5 +1,9 @@
-use linkspan_config::{Place, Sources, load};
+use std::path::PathBuf;
 
+use linkspan_config::{Place, Sources, load};
+use linkspan_pod_sandbox::network::Others;
+
+use super::super::facts::engines::{Engine, Server};
 use super::super::facts::{CgroupMounts, Runtime};
 use super::*;
 
@@ -80,6 +84,42 @@ fn each_lack_is_named_with_a_way_to_mend_it() {
     let few = OpenFiles { soft: 1024, hard: 4096 };
     check_one(|f| f.open_files = Some(few), Level::Warn, "up to 4096: many pods");
     check_one(|f| f.bad_files.cdi.push("gpu.yaml: no kind".into()), Level::Warn, "gpu.yaml");
+}
+
+#[test]
+fn other_engines_are_named_with_what_follows() {
+    let socket = PathBuf::from("/run/containerd/containerd.sock");
+    let engine = Engine { name: "containerd", socket };
+    check_one(|f| f.engines.running.push(engine), Level::Warn, "containerd listens on /run/containerd/");
+    let server = || Some(Server { name: "containerd".into(), pid: 7 });
+    check_one(|f| f.engines.on_cri_socket = server(), Level::Wrong, "containerd (process 7) listens on");
+    check_one(|f| f.engines.on_nri_socket = server(), Level::Wrong, "NRI socket");
+    check_one(|f| f.engines.bridge_is_there = true, Level::Warn, "will be removed with our last pod");
+    check_one(|f| f.engines.unreadable_cache = Some("denied".into()), Level::Warn, "denied");
+}
+
+#[test]
+fn a_network_that_is_shared_should_forbid_gc() {
+    let shared = |has_gc| {
+        move |f: &mut Facts| {
+            let attachments = [("pods".to_owned(), 12)].into();
+            f.engines.attachments = Others { attachments, unreadable: vec!["pods-old-eth0".into()] };
+            f.engines.network = Some("pods".into());
+            f.engines.has_gc = has_gc;
+        }
+    };
+    assert_eq!(check(shared(false)), []);
+    let found = check(shared(true));
+    let said: Vec<_> = found.iter().map(|(level, text, _)| (*level, text.as_str())).collect();
+    assert!(matches!(said[..], [(Level::Warn, _), (Level::Warn, _)]), "{said:?}");
+    assert!(said[0].1.contains("the CNI network pods that are not of this daemon: 12"), "{said:?}");
+    assert!(found[0].2.as_ref().unwrap().contains("disableGC"), "{found:?}");
+    assert!(said[1].1.contains("pods-old-eth0"), "{said:?}");
+    let of_another = |f: &mut Facts| {
+        shared(true)(f);
+        f.engines.network = Some("another".into());
+    };
+    assert_eq!(check(of_another), []);
 }
 
 #[test]

@@ -18,6 +18,9 @@ use super::super::{Error, INTERFACE};
 
 const KIND: &str = "cniCacheV1";
 
+/// libcni's own place, where other engines note their attachments wherever ours is.
+const LIBCNI_DIR: &str = "/var/lib/cni";
+
 /// libcni's `cachedInfo`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -93,14 +96,6 @@ impl Entry {
     }
 }
 
-impl Survey {
-    /// Another cache's attachments of others. This daemon writes only here, and removes only here.
-    pub(crate) fn add_foreign(&mut self, other: Self) {
-        self.foreign.extend(other.foreign);
-        self.unreadable.extend(other.unreadable);
-    }
-}
-
 /// The directory of cached attachments.
 #[derive(Clone, Debug)]
 pub(crate) struct Cache {
@@ -113,11 +108,6 @@ impl Cache {
     /// `cache_dir` is libcni's: the entries lie in `results` below it. What is written bears `root_dir` as its mark.
     pub(crate) fn new(cache_dir: &Path, root_dir: &Path) -> Self {
         Self { dir: cache_dir.join("results"), owner: root_dir.to_string_lossy().into_owned() }
-    }
-
-    /// The same daemon's look into another directory.
-    pub(crate) fn beside(&self, cache_dir: &Path) -> Self {
-        Self { dir: cache_dir.join("results"), owner: self.owner.clone() }
     }
 
     /// Writes the entry, whole or not at all, with this daemon's mark.
@@ -156,10 +146,24 @@ impl Cache {
         .await
     }
 
-    /// Everything in the directory, of whatever network and interface. Changes nothing.
+    /// Everything in the directory, of whatever network and interface, and what others have in libcni's own. Changes nothing.
     pub(crate) async fn survey(&self) -> Result<Survey, Error> {
         let (dir, owner) = (self.dir.clone(), self.owner.clone());
-        blocking(move || survey(&dir, &owner)).await
+        blocking(move || {
+            let mut found = survey(&dir, &owner)?;
+            let libcni = Path::new(LIBCNI_DIR).join("results");
+            if dir != libcni {
+                // This daemon writes and removes in its own directory alone.
+                let other = survey(&libcni, &owner)?;
+                // It may be the same directory, by a link or a mount.
+                let new: Vec<_> =
+                    other.foreign.into_iter().filter(|one| !found.foreign.contains(one)).collect();
+                found.foreign.extend(new);
+                found.unreadable.extend(other.unreadable);
+            }
+            Ok(found)
+        })
+        .await
     }
 }
 
