@@ -167,6 +167,20 @@ impl Node {
         Ok(serde_json::from_str(answer.info.get("info").context("`info` in the verbose status")?)?)
     }
 
+    /// The container's first process, once it has its trap for SIGTERM: a shell that is PID 1 passes over the signal before,
+    /// however soon after its start that is.
+    pub async fn trapped(&mut self, id: &str) -> Result<u32> {
+        let pid = self.container_info(id).await?["pid"].to_string().parse()?;
+        wait::until("the container traps SIGTERM", DEADLINE, async || {
+            let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+            let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).context("SigCgt")?;
+            let term = 1 << (15 - 1);
+            ensure!(u64::from_str_radix(caught.trim(), 16)? & term != 0, "it does not so far");
+            Ok(pid)
+        })
+        .await
+    }
+
     /// Waits until the container has ended; its last status.
     pub async fn exited(&mut self, id: &str) -> Result<v1::ContainerStatus> {
         wait::until("the container ends", DEADLINE, async || {

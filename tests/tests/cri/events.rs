@@ -49,6 +49,7 @@ async fn a_pods_life_is_told_with_its_state_after_each_step() {
     node::run(async |node| {
         let (mut events, mut others) = (subscribe(node).await?, subscribe(node).await?);
         let (sandbox_id, id) = node.run_pod(&requests::sandbox(node, "told"), &requests::idle("c")).await?;
+        node.trapped(&id).await?;
         node.stop_container(&id, 5).await?;
         node.stop_sandbox(&sandbox_id).await?;
         node.remove_sandbox(&sandbox_id).await?;
@@ -95,7 +96,7 @@ async fn an_exit_that_nobody_asked_for_is_told() {
         let container = requests::container("c", &["sh", "-c", line]);
         let (_, id) = node.run_pod(&requests::sandbox(node, "exits"), &container).await?;
         let mut events = subscribe(node).await?;
-        signal(node.container_info(&id).await?["pid"].to_string().parse()?, "TERM")?;
+        signal(node.trapped(&id).await?, "TERM")?;
         let event = next(&mut events).await?;
         assert_eq!((event.container_id.as_str(), event.container_event_type()), (id.as_str(), Stopped));
         assert_eq!(event.containers_statuses[0].exit_code, 3);

@@ -141,7 +141,7 @@ async fn a_monitor_that_does_not_answer_costs_no_pod_its_life_and_the_start_a_mo
         let command = requests::container("c", &["sh", "-c", line]);
         let (sandbox_id, id) = node.run_pod(&requests::sandbox(node, "slow"), &command).await?;
         let (_, other) = node.run_pod(&requests::sandbox(node, "other"), &command).await?;
-        let pid: u32 = node.container_info(&id).await?["pid"].to_string().parse()?;
+        let pid = node.trapped(&id).await?;
         let monitor = monitor(&sandbox_id)?;
 
         node.kill()?;

@@ -47,7 +47,7 @@ async fn an_exit_while_the_daemon_was_away_is_known_with_its_code() {
         let (_, id) = node
             .run_pod(&requests::sandbox(node, "away"), &requests::container("c", &["sh", "-c", line]))
             .await?;
-        let pid: u32 = node.container_info(&id).await?["pid"].to_string().parse()?;
+        let pid = node.trapped(&id).await?;
         node.kill()?;
         signal(pid, "TERM")?;
         linkspan_tests::wait::until("it ends", std::time::Duration::from_secs(10), async || {

@@ -121,6 +121,7 @@ async fn its_containers_share_its_namespaces_and_all_that_is_asked_of_them_works
             let stats = node.runtime.pod_sandbox_stats(request).await?.into_inner().stats;
             let processes = stats.context("stats")?.linux.context("linux")?.process.context("processes")?;
             assert!(processes.process_count.context("a count")?.value >= 2, "{name}");
+            node.trapped(&id).await?;
             node.stop_container(&id, 5).await?;
             assert_eq!(node.container_status(&id).await?.exit_code, 3, "{name}");
             node.stop_sandbox(&sandbox_id).await?;
