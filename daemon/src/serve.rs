@@ -55,6 +55,11 @@ pub async fn serve(loaded: Loaded) -> Result<(), Error> {
     directories::prepare(config)?;
     let _locks =
         [lock::take(&config.root_dir, PATIENCE).await?, lock::take(&config.run_dir, PATIENCE).await?];
+    // Two daemons with one book of addresses would each take away those of the other's pods.
+    let _addresses = match config.network.builtin {
+        true => Some(lock::take_itself(&config.network.builtin_dir, PATIENCE).await?),
+        false => None,
+    };
     let metrics_listener = match config.metrics.listen {
         None => None,
         Some(address) => {

@@ -23,7 +23,10 @@ const BELOW_RUN_DIR: [&str; 3] = ["pods", "runtimes", lock::NAME];
 pub(super) fn prepare(config: &Config) -> Result<(), Error> {
     let socket = &config.grpc.socket;
     let below_run_dir = |path: &Path| {
-        is_one_of(path, &BELOW_RUN_DIR) || path == socket || path == linkspan_files::socket::beside(socket)
+        is_one_of(path, &BELOW_RUN_DIR)
+            || path == socket
+            || path == linkspan_files::socket::beside(socket)
+            || path == config.network.builtin_dir
     };
     // Clients of the socket, and users of pods with a user namespace, go through it.
     prepare_one(&config.run_dir, Access::Passable, below_run_dir)?;

@@ -151,3 +151,14 @@ async fn a_directory_has_one_daemon() {
     drop(held);
     lock::take(dir.path(), Duration::ZERO).await.expect("it is free again");
 }
+
+#[tokio::test]
+async fn a_book_of_addresses_has_one_daemon_and_no_file_more() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let book = dir.path().join("run/network");
+    let held = lock::take_itself(&book, Duration::ZERO).await.expect("it is free");
+    assert!(matches!(lock::take_itself(&book, Duration::ZERO).await, Err(Error::Locked { .. })));
+    assert_eq!(std::fs::read_dir(&book).expect("it is there").count(), 0);
+    drop(held);
+    lock::take_itself(&book, Duration::ZERO).await.expect("it is free again");
+}

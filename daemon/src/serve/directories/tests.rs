@@ -36,6 +36,7 @@ fn directories_of_the_daemon_alone_are_closed_and_shared_ones_are_left() {
     let all: Vec<String> = all.iter().map(|name| format!("var/lib/linkspan/{name}")).collect();
     check(&all.iter().map(String::as_str).collect::<Vec<_>>(), [0o700, 0o711]);
     check(&["run/linkspan/pods", "run/linkspan/runtimes", "run/linkspan/linkspan.sock.new"], [0o700, 0o711]);
+    check(&["run/linkspan/network"], [0o700, 0o711]);
     check(&["var/lib/linkspan/images", "var/lib/linkspan/photographs"], [0o755, 0o711]);
     check(&["run/linkspan/pods", "run/linkspan/sshd.pid"], [0o700, 0o755]);
 }
