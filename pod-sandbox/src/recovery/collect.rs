@@ -20,6 +20,12 @@ pub(super) async fn run(inner: &Arc<Inner>) {
     let snapshot = inner.table.snapshot();
     let sandboxes: BTreeSet<&str> = snapshot.sandboxes.keys().map(|id| id.as_str()).collect();
     let containers: BTreeSet<&str> = snapshot.containers.keys().map(|id| id.as_str()).collect();
+    // While the pods' namespaces are there: without them plugins do not find all that they have made.
+    let attached: Vec<Attachment> =
+        snapshot.sandboxes.values().filter_map(|record| record.attachment.clone()).collect();
+    if let Err(error) = inner.network.gc(&attached).await {
+        tracing::warn!(%error, "addresses that nobody owns may not all be freed");
+    }
     let pods = stray(&inner.layout.pods_dir(), &sandboxes);
     for id in &pods {
         note("pod directory", id, pod(inner, id).await);
@@ -43,11 +49,6 @@ pub(super) async fn run(inner: &Arc<Inner>) {
     }
     root_file_systems(inner, &containers).await;
     cgroups(inner, &sandboxes, &pods).await;
-    let attached: Vec<Attachment> =
-        snapshot.sandboxes.values().filter_map(|record| record.attachment.clone()).collect();
-    if let Err(error) = inner.network.gc(&attached).await {
-        tracing::warn!(%error, "addresses that nobody owns may not all be freed");
-    }
 }
 
 /// Entries of a directory that are named like an ID and that nobody owns.

@@ -61,11 +61,24 @@ fn recording_plugins(folder: &Path) -> Result<PathBuf> {
     }
     let script = format!(
         "#!/bin/sh\ncat >{0}/$CNI_COMMAND.json\necho \"$CNI_COMMAND $CNI_CONTAINERID\" >>{0}/calls\n\
+         echo \"$CNI_COMMAND $CNI_CONTAINERID $CNI_NETNS\" >>{0}/namespaces\n\
          case $CNI_COMMAND in ADD) echo '{{\"cniVersion\":\"1.1.0\"}}';; esac\n",
         folder.display()
     );
     tools::script(bin.join("recorder"), &script)?;
     Ok(bin)
+}
+
+/// Puts the recorder before the network's own plugins, in a version of CNI with GC; the network's name.
+async fn record(node: &mut Node) -> Result<String> {
+    let path = node.prefix().join("etc/cni/net.d/10-test.conflist");
+    let mut list: serde_json::Value = serde_json::from_str(&fs::read_to_string(&path)?)?;
+    list["cniVersion"] = "1.1.0".into();
+    list["plugins"].as_array_mut().unwrap().insert(0, serde_json::json!({ "type": "recorder" }));
+    fs::write(&path, list.to_string())?;
+    node.kill()?;
+    node.start_again().await?;
+    Ok(list["name"].as_str().unwrap_or_default().to_owned())
 }
 
 #[tokio::test]
@@ -75,20 +88,13 @@ async fn plugins_collect_what_is_ours_and_hear_that_the_rest_is_valid() {
     let bin = recording_plugins(folder.path()).expect("plugins");
     let options = Options { cni_bin_dir: Some(bin), ..Options::default() };
     node::with(options, async |node| {
-        let path = node.prefix().join("etc/cni/net.d/10-test.conflist");
-        let mut list: serde_json::Value = serde_json::from_str(&fs::read_to_string(&path)?)?;
-        list["cniVersion"] = "1.1.0".into();
-        list["plugins"].as_array_mut().unwrap().insert(0, serde_json::json!({ "type": "recorder" }));
-        fs::write(&path, list.to_string())?;
-        node.kill()?;
-        node.start_again().await?;
+        let name = record(node).await?;
         let sandbox_id = node.run_sandbox(&requests::sandbox(node, "ours"), "").await?;
         let theirs = Foreign::attach(node).await?;
         node.kill()?;
         // What a daemon notes before ADD, and has not lived to take back: an attachment of ours without a pod.
         let stray = "5".repeat(64);
         let results = node.prefix().join("var/lib/cni/results");
-        let name = list["name"].as_str().unwrap_or_default();
         let entry = fs::read_to_string(results.join(format!("{name}-{sandbox_id}-eth0")))?;
         let mut entry: serde_json::Value = serde_json::from_str(&entry.replace(&sandbox_id, &stray))?;
         entry.as_object_mut().unwrap().remove("result");
@@ -106,6 +112,29 @@ async fn plugins_collect_what_is_ours_and_hear_that_the_rest_is_valid() {
         assert!(!results.join(format!("{name}-{stray}-eth0")).exists());
         theirs.is_whole(node, "after GC")?;
         theirs.detach()
+    })
+    .await;
+}
+
+/// A plugin that does not see the namespace cannot know what to take back: bridge leaves its masquerading rules.
+#[tokio::test]
+async fn a_pod_whose_record_is_lost_is_detached_while_its_namespace_is_there() {
+    need!();
+    let folder = tempfile::tempdir().expect("a folder");
+    let bin = recording_plugins(folder.path()).expect("plugins");
+    let options = Options { cni_bin_dir: Some(bin), ..Options::default() };
+    node::with(options, async |node| {
+        record(node).await?;
+        let sandbox_id = node.run_sandbox(&requests::sandbox(node, "lost"), "").await?;
+        node.kill()?;
+        let record = node.prefix().join("var/lib/linkspan/state/sandboxes");
+        fs::remove_file(record.join(format!("{sandbox_id}.json")))?;
+        node.start_again().await?;
+        let calls = fs::read_to_string(folder.path().join("namespaces"))?;
+        let netns = calls.lines().find_map(|call| call.strip_prefix(&format!("DEL {sandbox_id}")));
+        ensure!(netns.is_some_and(|netns| netns.trim().starts_with('/')), "without a namespace: {calls}");
+        assert_eq!(node.network.addresses()?, [""; 0]);
+        Ok(())
     })
     .await;
 }

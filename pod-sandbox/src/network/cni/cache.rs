@@ -107,6 +107,8 @@ pub(crate) struct Cache {
 impl Cache {
     /// `cache_dir` is libcni's: the entries lie in `results` below it. What is written bears `root_dir` as its mark.
     pub(crate) fn new(cache_dir: &Path, root_dir: &Path) -> Self {
+        // However it is spelt: a slash at the end says nothing.
+        let root_dir: PathBuf = root_dir.components().collect();
         Self { dir: cache_dir.join("results"), owner: root_dir.to_string_lossy().into_owned() }
     }
 
@@ -138,7 +140,7 @@ impl Cache {
             remove_unfinished(&dir, &suffix)?;
             let files = files(&dir, |name| name.ends_with(&suffix))?.into_iter();
             // What is not ours to read (another kind, half of a file) is not ours to judge.
-            let entries = files.filter_map(|(_, bytes)| serde_json::from_slice::<Entry>(&bytes.ok()?).ok());
+            let entries = files.filter_map(|file| serde_json::from_slice::<Entry>(&file.content?).ok());
             let of_container =
                 |entry: &Entry| entry.kind == KIND && entry.if_name == INTERFACE && entry.container_id == id;
             Ok(entries.filter(of_container).collect())
@@ -199,8 +201,8 @@ fn remove_unfinished(dir: &Path, suffix: &str) -> Result<(), Error> {
 
 fn survey(dir: &Path, owner: &str) -> Result<Survey, Error> {
     let mut found = Survey::default();
-    for (name, bytes) in files(dir, |name| !name.starts_with('.'))? {
-        let entry = bytes.ok().and_then(|bytes| {
+    for Found { name, content } in files(dir, |name| !name.starts_with('.'))? {
+        let entry = content.and_then(|bytes| {
             let read: Name = serde_json::from_slice(&bytes).ok().filter(|read: &Name| read.kind == KIND)?;
             Some((read, bytes))
         });
@@ -221,8 +223,15 @@ fn survey(dir: &Path, owner: &str) -> Result<Survey, Error> {
     Ok(found)
 }
 
-/// Names and contents. What vanishes meanwhile was not there; no directory holds nothing.
-fn files(dir: &Path, wanted: impl Fn(&str) -> bool) -> Result<Vec<(String, io::Result<Vec<u8>>)>, Error> {
+/// A file of the cache.
+struct Found {
+    name: String,
+    /// `None`: it cannot be read.
+    content: Option<Vec<u8>>,
+}
+
+/// Those that are wanted. What vanishes meanwhile was not there; no directory holds nothing.
+fn files(dir: &Path, wanted: impl Fn(&str) -> bool) -> Result<Vec<Found>, Error> {
     let listed = match fs::read_dir(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         listed => listed.map_err(Error::io("reading directory", dir))?,
@@ -236,7 +245,7 @@ fn files(dir: &Path, wanted: impl Fn(&str) -> bool) -> Result<Vec<(String, io::R
         }
         match fs::read(file.path()) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            bytes => found.push((name, bytes)),
+            content => found.push(Found { name, content: content.ok() }),
         }
     }
     Ok(found)

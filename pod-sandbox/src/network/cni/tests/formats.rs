@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
+use std::slice;
 
 use serde_json::{Map, Value, json};
 use tempfile::TempDir;
@@ -195,7 +196,7 @@ fn capability_arguments_have_the_conventions_names() {
 #[tokio::test]
 async fn the_cache_has_libcnis_place_and_format() {
     let dir = TempDir::new().unwrap();
-    let cache = Cache::new(dir.path(), Path::new("/var/lib/linkspan"));
+    let cache = Cache::new(dir.path(), Path::new("/var/lib//linkspan/"));
     let mut entry = Entry::new("pods", "s1", &json!({"name": "pods"}));
     entry.netns = "/run/ns".to_owned();
     entry.cni_args = vec![["IgnoreUnknown".to_owned(), "1".to_owned()]];
@@ -222,7 +223,7 @@ async fn the_cache_has_libcnis_place_and_format() {
     // Others share the directory: what we cannot read is theirs.
     fs::write(dir.path().join("results/pods-s1-eth0.bak"), "x").unwrap();
     fs::write(dir.path().join("results/other-s1-eth0"), "half of a fi").unwrap();
-    assert_eq!(cache.of_container("s1").await.unwrap(), [entry.clone()]);
+    assert_eq!(cache.of_container("s1").await.unwrap(), slice::from_ref(&entry));
     let survey = cache.survey().await.unwrap();
     assert_eq!((survey.own, survey.foreign), (vec![entry.clone()], Vec::new()));
     assert_eq!(survey.unreadable.len(), 2);
