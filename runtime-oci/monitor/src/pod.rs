@@ -65,7 +65,7 @@ pub(crate) struct Pod {
     last_key: Key,
     /// Somebody has ended whom we may have to reap.
     look_for_orphans: bool,
-    /// SIGTERM came: the loop ends when nothing runs.
+    /// SIGTERM came, or nobody will: the loop ends when nothing runs.
     end_when_idle: bool,
     orphan_check: Instant,
     done: bool,
@@ -191,6 +191,11 @@ impl Pod {
             self.daemon = None;
             self.orphan_check = Instant::now();
         }
+        if self.connections.is_empty() && !self.has_begun() {
+            // The daemon died before it had anything done here. The next one may have looked for a monitor before this one
+            // could be found: nobody else ends it.
+            self.end_when_idle = true;
+        }
         self.hang_up_execs_of(key);
         self.detach_clients_of(key);
     }
@@ -259,6 +264,12 @@ impl Pod {
         self.pause.as_ref().is_some_and(|pause| pause.awaits(pid))
             || self.containers.values().any(|container| container.awaits(pid))
             || self.execs.values().any(|exec| exec.awaits(pid))
+    }
+
+    /// Whether there is, or was, anything that somebody may ask for.
+    fn has_begun(&self) -> bool {
+        let nothing = self.containers.is_empty() && self.execs.is_empty() && self.exits.is_empty();
+        self.pause.is_some() || !nothing
     }
 
     fn is_idle(&self) -> bool {

@@ -273,8 +273,9 @@ impl Daemon {
     /// Waits until the monitor's process has ended.
     pub(crate) fn wait_for_the_end(&mut self) {
         let process = Process::of(self.monitor_pid()).expect("a child, alive or a zombie");
-        if let Some(pidfd) = process.open_pidfd() {
-            wait_readable(pidfd.as_fd(), Instant::now() + LIMIT);
+        let deadline = Instant::now() + LIMIT;
+        while let (None, Some(pidfd)) = (self.child.try_wait().expect("wait"), process.open_pidfd()) {
+            wait_readable(pidfd.as_fd(), deadline);
         }
         self.child.wait().expect("wait");
         self.ended = true;

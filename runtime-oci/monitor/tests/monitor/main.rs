@@ -334,6 +334,14 @@ fn a_dead_daemon_disturbs_nothing_and_its_successor_learns_all() {
     assert_eq!(daemon.exit_of("stays").code, 0);
 }
 
+/// The next daemon may have found no monitor yet, and undone the pod.
+#[test]
+fn a_monitor_whose_daemon_dies_before_it_has_asked_for_anything_ends() {
+    let mut daemon = Daemon::start();
+    daemon.disconnect();
+    daemon.wait_for_the_end();
+}
+
 #[test]
 fn an_exec_of_a_dead_daemon_ends_at_its_timeout() {
     let mut daemon = Daemon::start();
