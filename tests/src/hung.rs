@@ -1,6 +1,4 @@
-//! A file system that never answers, as a network's whose server is gone.
-//!
-//! It is of the kind FUSE, and there is no server: whoever looks below it waits, until it is dropped or killed.
+//! File systems that do not answer.
 
 use std::ffi::CString;
 use std::fs::{self, File};
@@ -8,10 +6,11 @@ use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use rustix::mount::{MountFlags, mount};
 
-/// Dropped, whoever waits gets an error, and it is unmounted.
+/// One that never answers, as a network's whose server is gone: it is of the kind FUSE, and there is no server. Whoever looks
+/// below it waits until it is dropped, and then gets an error.
 #[derive(Debug)]
 pub struct HungMount {
     path: PathBuf,
@@ -42,4 +41,46 @@ impl Drop for HungMount {
         drop(self.device.take());
         let _ = Command::new("umount").arg("--lazy").arg(&self.path).status();
     }
+}
+
+/// A disk that takes no writes while it is frozen: whoever writes waits, and cannot even be killed.
+#[derive(Debug)]
+pub struct FrozenDisk(PathBuf);
+
+impl FrozenDisk {
+    /// Makes a small one, not frozen yet, and mounts it on the directory `path`, which is made.
+    pub fn new(path: &Path) -> Result<FrozenDisk> {
+        fs::create_dir_all(path)?;
+        let image = path.with_extension("img");
+        File::create(&image)?.set_len(64 << 20)?;
+        run(Command::new("mkfs.ext4").args(["-q", "-F"]).arg(&image))?;
+        run(Command::new("mount").args(["-o", "loop"]).arg(&image).arg(path))?;
+        Ok(FrozenDisk(path.to_owned()))
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub fn freeze(&self) -> Result<()> {
+        run(Command::new("fsfreeze").arg("--freeze").arg(&self.0))
+    }
+
+    pub fn thaw(&self) -> Result<()> {
+        run(Command::new("fsfreeze").arg("--unfreeze").arg(&self.0))
+    }
+}
+
+impl Drop for FrozenDisk {
+    fn drop(&mut self) {
+        // Not frozen: an error.
+        let _ = Command::new("fsfreeze").arg("--unfreeze").arg(&self.0).output();
+        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
+    }
+}
+
+fn run(command: &mut Command) -> Result<()> {
+    let output = command.output()?;
+    ensure!(output.status.success(), "{command:?}: {output:?}");
+    Ok(())
 }

@@ -8,7 +8,7 @@
 //!
 //! Must never know:
 //! - OCI specs, cgroup layouts, pods, images, CRI: a call carries ready command lines and paths;
-//! - tokio: the monitor is one thread with one epoll loop.
+//! - tokio: the monitor is one epoll loop, and a thread that writes logs.
 
 pub mod protocol;
 

@@ -1,67 +1,87 @@
-//! A container's log file, in CRI's format.
+//! A container's log, in CRI's format: lines are made here, and written by a thread of their own.
+//!
+//! ```text
+//! a stream's bytes ─▶ lines ─▶ queue, bounded for each container ─▶ writer ─▶ file
+//!        ▲                       │ full                               │ opened, reopened, written up to here, room again
+//!        └── not read any more ──┘                                    └─▶ the loop
+//! ```
 
+mod file;
 mod format;
+mod writer;
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
 
-use rustix::fs::{FileType, Mode, OFlags};
+use linkspan_monitor::protocol::Failure;
+
+use crate::pod::Caller;
+use crate::poll::Key;
 
 pub(crate) use format::{Formatter, Stream};
+use writer::{Counts, Order, Orders};
+pub(crate) use writer::{Told, Writer};
 
-use crate::note::note;
-
-/// Formatted output is written when it is longer than this, so that a read full of newlines costs no megabytes.
+/// Formatted output is queued when it is longer than this, so that a read full of newlines costs no megabytes at once.
 const BATCH_BYTES: usize = 64 * 1024;
 
 /// Where a container's output goes. Without a path it is dropped.
 pub(crate) struct Log {
-    path: Option<PathBuf>,
-    file: Option<File>,
-    /// The file was not there before: a create that fails removes it.
-    made: bool,
+    /// Its container's.
+    key: Key,
+    /// `None`: nobody wants the output, or all of it is queued.
+    orders: Option<Orders>,
     formatter: Formatter,
-    /// A write ended in the middle of a line: the next one starts on a new line.
-    torn: bool,
-    dropped_bytes: u64,
+    counts: Arc<Counts>,
 }
 
 impl Log {
-    /// Opens the file, with its directory (mode 0700) if missing. A symbolic link in its place is removed, wherever it
-    /// leads (kubernetes/kubernetes #44043 is about dangling ones).
-    pub(crate) fn open(path: Option<&Path>, max_line_bytes: usize) -> io::Result<Self> {
-        let mut log = Self {
-            path: path.map(Path::to_path_buf),
-            file: None,
-            made: false,
-            formatter: Formatter::new(max_line_bytes),
-            torn: false,
-            dropped_bytes: 0,
+    /// Has the file opened: [`Told::Opened`] follows, if there is a path.
+    ///
+    /// # Errors
+    /// If there is no thread to be had.
+    pub(crate) fn open(
+        writer: &mut Writer,
+        key: Key,
+        path: Option<&Path>,
+        max_line_bytes: usize,
+    ) -> io::Result<Self> {
+        let counts = Arc::<Counts>::default();
+        let orders = match path {
+            Some(path) => {
+                let orders = writer.orders()?;
+                orders.send(Order::Open { key, path: path.to_path_buf(), counts: Arc::clone(&counts) });
+                Some(orders)
+            }
+            None => None,
         };
-        if let Some(path) = path {
-            let (file, made) = open_file(path)?;
-            log.file = Some(file);
-            log.made = made;
-        }
-        Ok(log)
+        Ok(Self { key, orders, formatter: Formatter::new(max_line_bytes), counts })
     }
 
-    /// After a rotation: the new file first, then the old one is closed. A line begun before goes to the new one.
-    pub(crate) fn reopen(&mut self) -> io::Result<()> {
-        if let Some(path) = &self.path {
-            let (file, _) = open_file(path)?;
-            self.file = Some(file);
-            self.torn = false;
-        }
-        Ok(())
+    /// Whether there is a file, or will be.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.orders.is_some()
     }
 
-    /// Formats what was read from a stream, and writes it.
+    /// So much waits for the disk that nothing more is to be read. [`Told::Room`] follows.
+    pub(crate) fn is_full(&self) -> bool {
+        self.counts.are_full()
+    }
+
+    /// The same of what an ended container has left in its pipes: its exit is told after that.
+    pub(crate) fn is_overfull(&self) -> bool {
+        self.counts.are_overfull()
+    }
+
+    /// After a rotation: whoever calls is answered by [`Told::Reopened`]. False: there is nothing to open.
+    pub(crate) fn reopen(&self, caller: Caller) -> bool {
+        self.send(Order::Reopen { key: self.key, caller })
+    }
+
+    /// Formats what was read from a stream, and queues it.
     pub(crate) fn write(&mut self, stream: Stream, now_ns: i64, data: &[u8]) {
-        if self.file.is_none() {
+        if !self.is_kept() {
             return;
         }
         let mut batch = Vec::new();
@@ -69,89 +89,57 @@ impl Log {
         for chunk in data.chunks(BATCH_BYTES / 16) {
             self.formatter.feed(stream, now_ns, chunk, &mut batch);
             if batch.len() >= BATCH_BYTES {
-                self.append(&batch);
-                batch.clear();
+                self.queue(std::mem::take(&mut batch));
             }
         }
-        self.append(&batch);
+        self.queue(batch);
     }
 
-    /// The streams have ended: what had no newline is written as a partial line.
+    /// The streams have ended: what had no newline is written as a partial line, and the file is closed.
     pub(crate) fn finish(&mut self, now_ns: i64) {
         let mut batch = Vec::new();
         self.formatter.finish(now_ns, &mut batch);
-        self.append(&batch);
-        self.file = None;
+        self.queue(batch);
+        self.send(Order::Close { key: self.key });
+        self.orders = None;
     }
 
-    /// The container was never made: a file that only we know of goes again.
-    pub(crate) fn discard(self) {
-        if let (true, Some(path)) = (self.made, &self.path) {
-            let _ = fs::remove_file(path);
+    /// [`Told::Written`] follows when all of it that was queued is in the file. `of` is the writer of all logs: this
+    /// one's file may be closed already.
+    pub(crate) fn mark(&self, of: &Writer) -> bool {
+        of.send(Order::Mark { key: self.key })
+    }
+
+    /// The container was never made: a file that only we know of goes again, and then the caller is answered by
+    /// [`Told::Discarded`]; given back if there is nothing to wait for.
+    pub(crate) fn discard(self, caller: Caller, failure: Failure) -> Result<(), (Caller, Failure)> {
+        if !self.is_kept() {
+            return Err((caller, failure));
         }
+        self.send(Order::Discard { key: self.key, then: Some((caller, failure)) });
+        Ok(())
+    }
+
+    /// The same, whoever has been answered.
+    pub(crate) fn abandon(self) {
+        self.send(Order::Discard { key: self.key, then: None });
     }
 
     /// Output lost because the disk was full.
     pub(crate) fn dropped_bytes(&self) -> u64 {
-        self.dropped_bytes
+        self.counts.dropped()
     }
 
-    /// Never fails and never blocks the container: what cannot be written is dropped and counted.
-    fn append(&mut self, batch: &[u8]) {
-        let Some(file) = &mut self.file else { return };
-        if batch.is_empty() {
-            return;
-        }
-        if self.torn && file.write_all(b"\n").is_ok() {
-            self.torn = false;
-        }
-        let mut rest = batch;
-        while !rest.is_empty() {
-            match file.write(rest) {
-                Ok(length) if length > 0 => rest = &rest[length..],
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                result => {
-                    let written = &batch[..batch.len() - rest.len()];
-                    self.torn |= written.last().is_some_and(|byte| *byte != b'\n');
-                    if self.dropped_bytes == 0 {
-                        note(&format!("writing {:?}: {result:?}: output is dropped", self.path));
-                    }
-                    self.dropped_bytes += rest.len() as u64;
-                    return;
-                }
-            }
+    fn queue(&self, batch: Vec<u8>) {
+        if let (false, Some(orders)) = (batch.is_empty(), &self.orders) {
+            self.counts.add(batch.len());
+            orders.send(Order::Write { key: self.key, batch });
         }
     }
-}
 
-/// Returns whether the file is new. Who can write to the directory of logs must not choose what root writes to: a link is
-/// not followed, and what is no file is not even opened, since that alone could do something (a device) or wait (a pipe).
-fn open_file(path: &Path) -> io::Result<(File, bool)> {
-    let named = |e: io::Error| io::Error::new(e.kind(), format!("opening log file {}: {e}", path.display()));
-    if let Some(parent) = path.parent() {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(parent).map_err(named)?;
+    fn send(&self, order: Order) -> bool {
+        self.orders.as_ref().is_some_and(|orders| orders.send(order))
     }
-    let bad = |reason: &str| named(io::Error::new(io::ErrorKind::InvalidInput, reason));
-    // The second time after a link was removed.
-    for _ in 0..2 {
-        match OpenOptions::new().append(true).create_new(true).mode(0o640).open(path) {
-            Ok(file) => return Ok((file, true)),
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(e) => return Err(named(e)),
-        }
-        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let found = rustix::fs::open(path, flags, Mode::empty()).map_err(|e| named(e.into()))?;
-        let stat = rustix::fs::fstat(&found).map_err(|e| named(e.into()))?;
-        match FileType::from_raw_mode(stat.st_mode) {
-            FileType::RegularFile => {
-                let same = format!("/proc/self/fd/{}", found.as_raw_fd());
-                return Ok((OpenOptions::new().append(true).open(same).map_err(named)?, false));
-            }
-            FileType::Symlink => fs::remove_file(path).map_err(named)?,
-            _ => return Err(bad("not a regular file")),
-        }
-    }
-    Err(bad("something else is put there again and again"))
 }
 
 #[cfg(test)]

@@ -1,12 +1,13 @@
 //! `linkspan-monitor`: parent and subreaper of all that runs in one pod.
 //!
-//! One thread, one epoll loop, no async runtime. It runs the OCI runtime's `create` and `exec`, writes the containers'
-//! output to their logs, keeps their exit codes, and goes on when the daemon is gone.
+//! One epoll loop, no async runtime. It runs the OCI runtime's `create` and `exec`, makes lines of the containers' output,
+//! keeps their exit codes, and goes on when the daemon is gone. A second thread writes the logs: the loop waits for no disk.
 //!
 //! ```text
 //! daemon ──socket── connection ─▶ pod/calls ─▶ pod/{create,exec,pause,shutdown}
 //!                                                │ runtime_call (the runtime's run) ─▶ console
 //! pipes, terminals ─▶ pod/output ─▶ log          ▼
+//!                                    └─▶ log/writer, the second thread
 //! pidfds ──────────────────────────▶ pod/exit ─▶ exit record, then event
 //! ```
 

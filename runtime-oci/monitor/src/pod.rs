@@ -6,6 +6,7 @@ mod create;
 mod exec;
 mod exit;
 mod hang_up;
+mod logs;
 mod output;
 mod pause;
 mod shutdown;
@@ -25,6 +26,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::args::Args;
 use crate::connection::Connection;
+use crate::log::Writer;
 use crate::note::note;
 use crate::poll::{Key, Kind, Poll, Source, Watch};
 use crate::setup::Entered;
@@ -36,6 +38,8 @@ use shutdown::Shutdown;
 
 /// While no daemon is there, we look this often whether the pod's directory still is.
 const ORPHAN_CHECK: Duration = Duration::from_secs(60);
+/// How long the end of the monitor waits for the disk of the logs.
+const LAST_WRITES: Duration = Duration::from_secs(1);
 /// Connections that have not said hello.
 const MAX_STRANGERS: usize = 8;
 
@@ -71,6 +75,7 @@ pub(crate) struct Pod {
     done: bool,
     /// For all reads: one at a time.
     buffer: Vec<u8>,
+    writer: Writer,
 }
 
 impl Pod {
@@ -79,6 +84,7 @@ impl Pod {
         let poll = Poll::new()?;
         let listener = poll.watch_readable(entered.listener, Source::new(Kind::Listener, 0))?;
         let signals = poll.watch_readable(entered.signals, Source::new(Kind::Signals, 0))?;
+        let writer = Writer::new(&poll)?;
         let mut pod = Self {
             args: entered.args,
             inherited_oom_score_adj: entered.inherited_oom_score_adj,
@@ -98,11 +104,13 @@ impl Pod {
             orphan_check: Instant::now() + ORPHAN_CHECK,
             done: false,
             buffer: Vec::new(),
+            writer,
         };
         pod.admit(entered.first_connection);
         while !pod.done {
             pod.turn()?;
         }
+        pod.writer.finish(LAST_WRITES);
         let _ = std::fs::remove_file(pod.args.pod_dir.join(SOCKET_NAME));
         drop(entered.lock);
         Ok(())
@@ -143,6 +151,7 @@ impl Pod {
             Kind::ClientStdout => self.write_client(key, crate::log::Stream::Stdout),
             Kind::ClientStderr => self.write_client(key, crate::log::Stream::Stderr),
             Kind::Memory => self.count_oom_kills(key),
+            Kind::LogWriter => self.hear_writer(),
             Kind::Listener => self.accept(),
             Kind::Connection => self.serve(key),
             Kind::Signals => self.take_signals(),
@@ -273,9 +282,15 @@ impl Pod {
     }
 
     fn is_idle(&self) -> bool {
+        self.is_over() && !self.containers.values().any(Container::is_active)
+    }
+
+    /// Nothing runs; the disk may still have to take what was said.
+    fn is_over(&self) -> bool {
         let paused = self.pause.as_ref().is_some_and(Pause::is_running);
         let execs_run = self.execs.values().any(Exec::is_active);
-        !paused && !execs_run && !self.containers.values().any(Container::is_active)
+        let active = |container: &Container| container.is_active() && !container.waits_for_its_log();
+        !paused && !execs_run && !self.containers.values().any(active)
     }
 
     /// A monitor that nobody can find any more, with nothing to watch, ends.

@@ -30,6 +30,8 @@ pub(crate) enum Kind {
     ClientStderr,
     /// A counter of OOM kills has changed.
     Memory,
+    /// The thread of the logs has something to tell.
+    LogWriter,
     Listener,
     Connection,
     Signals,
@@ -40,7 +42,7 @@ pub(crate) enum Kind {
     PauseExit,
 }
 
-const KINDS: [Kind; 17] = [
+const KINDS: [Kind; 18] = [
     Kind::Console,
     Kind::ConsolePeer,
     Kind::Capture,
@@ -51,6 +53,7 @@ const KINDS: [Kind; 17] = [
     Kind::ClientStdout,
     Kind::ClientStderr,
     Kind::Memory,
+    Kind::LogWriter,
     Kind::Listener,
     Kind::Connection,
     Kind::Signals,

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use linkspan_cri_api::v1;
-use linkspan_tests::hung::HungMount;
+use linkspan_tests::hung::{FrozenDisk, HungMount};
 use linkspan_tests::node::{Node, signal};
 use linkspan_tests::{need, node, requests, wait};
 use tokio::task::JoinHandle;
@@ -164,6 +164,57 @@ async fn a_monitor_that_does_not_answer_costs_no_pod_its_life_and_the_start_a_mo
             .run_container(&sandbox_id, &requests::idle("next"), &requests::sandbox(node, "slow"))
             .await?;
         assert_eq!(node.output(&id, &["echo", "again"]).await?, "again");
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_disk_of_logs_that_hangs_holds_back_who_talks_and_nobody_else() {
+    need!();
+    node::run(async |node| {
+        let disk = FrozenDisk::new(&node.prefix().join("disk"))?;
+        let mut sandbox = requests::sandbox(node, "logs");
+        sandbox.log_directory = disk.path().join("logs").display().to_string();
+        let line = "while [ ! -e /go ]; do usleep 10000; done; seq 1 100000; touch /done; exec sleep 1000";
+        let (sandbox_id, talks) =
+            node.run_pod(&sandbox, &requests::container("talks", &["sh", "-c", line])).await?;
+        let line = "trap 'echo last; exit 7' TERM; while :; do sleep 1000 & wait; done";
+        let silent = requests::container("silent", &["sh", "-c", line]);
+        let silent = node.run_container(&sandbox_id, &silent, &sandbox).await?;
+
+        disk.freeze()?;
+        let while_frozen = async {
+            node.output(&talks, &["touch", "/go"]).await?;
+            let pid = node.container_info(&talks).await?["pid"].to_string();
+            wait::until("its pipe is full", AT_ONCE, async || {
+                let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
+                let child = children.split_whitespace().next().context("no child")?;
+                let at = std::fs::read_to_string(format!("/proc/{child}/wchan"))?;
+                ensure!(at.contains("pipe_write"), "seq is at {at:?}");
+                Ok(())
+            })
+            .await?;
+            let done = "ls /done 2>/dev/null || echo waits";
+            assert_eq!(node.shell(&talks, done).await?, "waits");
+            assert_eq!(node.output(&silent, &["echo", "works"]).await?, "works");
+            node.stop_container(&silent, 5).await?;
+            assert_eq!(node.container_status(&silent).await?.exit_code, 7);
+            let status = node.container_status(&talks).await?;
+            assert_eq!(status.state(), v1::ContainerState::ContainerRunning);
+            Ok::<_, anyhow::Error>(())
+        };
+        timeout(GIVEN_UP, while_frozen).await.context("somebody else waits for the disk, too")??;
+
+        disk.thaw()?;
+        let lines = node.log_lines(&talks, |lines| lines.len() >= 100_000).await?;
+        ensure!(
+            lines.iter().zip(1..).all(|(line, number)| line.text == number.to_string()),
+            "a line is missing"
+        );
+        assert_eq!(node.output(&talks, &["ls", "/done"]).await?, "/done");
+        let last = node.log_lines(&silent, |lines| !lines.is_empty()).await?;
+        assert_eq!(last[0].text, "last");
         Ok(())
     })
     .await;

@@ -1,116 +1,67 @@
-use std::os::unix::fs::PermissionsExt;
+use std::fs;
 
 use super::*;
+use crate::poll::Poll;
 
-const NOW: i64 = 0;
-const PREFIX: &str = "1970-01-01T00:00:00.000000000Z stdout F ";
+const KEY: Key = 7;
 
-fn text_of(path: &Path) -> String {
-    fs::read_to_string(path).expect("log file").replace(PREFIX, "")
-}
-
-#[test]
-fn the_file_and_its_directory_are_made_with_their_modes() {
-    let dir = tempfile::tempdir().expect("tempdir");
-    let path = dir.path().join("pod/container/0.log");
-    let mut log = Log::open(Some(&path), 100).expect("open");
-    log.write(Stream::Stdout, NOW, b"a\n");
-    assert_eq!(text_of(&path), "a\n");
-    let mode = |path: &Path| fs::metadata(path).expect("there").permissions().mode() & 0o777;
-    assert_eq!(mode(path.parent().expect("parent")), 0o700);
-    assert_eq!(mode(&path) & 0o137, 0, "0640 less the umask");
-    log.discard();
-    assert!(!path.exists(), "a file that we made goes with a failed create");
-}
-
-#[test]
-fn a_file_that_was_there_is_appended_to_and_kept() {
-    let dir = tempfile::tempdir().expect("tempdir");
-    let path = dir.path().join("0.log");
-    fs::write(&path, "before\n").expect("write");
-    let mut log = Log::open(Some(&path), 100).expect("open");
-    log.write(Stream::Stdout, NOW, b"after\n");
-    log.discard();
-    assert_eq!(text_of(&path), "before\nafter\n");
-}
-
-#[test]
-fn a_link_in_its_place_is_replaced_and_never_followed() {
-    let dir = tempfile::tempdir().expect("tempdir");
-    let path = dir.path().join("0.log");
-    let secret = dir.path().join("secret");
-    fs::write(&secret, "before").expect("write");
-    for target in ["nowhere", "secret", "0.log", "/dev/null"] {
-        std::os::unix::fs::symlink(target, &path).expect("symlink");
-        let mut log = Log::open(Some(&path), 100).expect("open");
-        assert!(fs::symlink_metadata(&path).expect("there").is_file(), "{target}");
-        log.write(Stream::Stdout, NOW, b"a\n");
-        fs::remove_file(&path).expect("remove");
-        std::os::unix::fs::symlink(target, &path).expect("symlink");
-        log.reopen().expect("reopen");
-        log.write(Stream::Stdout, NOW, b"b\n");
-        assert_eq!(text_of(&path), "b\n", "{target}");
-        fs::remove_file(&path).expect("remove");
+/// Waits for what the writer tells next.
+fn told(poll: &Poll, writer: &mut Writer) -> Told {
+    loop {
+        if let Some(told) = writer.take().into_iter().next() {
+            return told;
+        }
+        poll.wait(None).expect("wait");
     }
-    assert_eq!(fs::read_to_string(&secret).expect("read"), "before");
+}
+
+fn open(path: &Path) -> (Poll, Writer, Log) {
+    let poll = Poll::new().expect("epoll");
+    let mut writer = Writer::new(&poll).expect("a writer");
+    let log = Log::open(&mut writer, KEY, Some(path), 100).expect("open");
+    let opened = told(&poll, &mut writer);
+    assert!(matches!(opened, Told::Opened { key: KEY, outcome: Ok(()) }));
+    (poll, writer, log)
 }
 
 #[test]
-fn what_is_no_file_is_refused_without_being_opened() {
-    use rustix::fs::{CWD, inotify, mknodat};
-    let dir = tempfile::tempdir().expect("tempdir");
-    let pipe = dir.path().join("pipe");
-    mknodat(CWD, &pipe, FileType::Fifo, Mode::from_raw_mode(0o600), 0).expect("mknod");
-    // With a reader, to write to it would not fail by itself.
-    let _reader = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(&pipe).expect("reader");
-    let watch =
-        inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK).expect("inotify");
-    for path in [pipe.as_path(), dir.path()] {
-        inotify::add_watch(&watch, path, inotify::WatchFlags::OPEN).expect("watch");
-    }
-    let refused = |path: &Path| Log::open(Some(path), 100).err().expect("refused").to_string();
-    for path in [pipe.as_path(), dir.path()] {
-        assert!(refused(path).ends_with("not a regular file"), "{path:?}");
-        let opened = rustix::io::read(&watch, &mut [0; 256][..]);
-        assert_eq!(opened, Err(rustix::io::Errno::AGAIN), "{path:?} was opened");
-    }
-    assert!(refused(Path::new("/dev/null")).ends_with("not a regular file"));
-}
-
-#[test]
-fn after_a_reopen_the_rotated_file_gets_nothing_more_and_a_begun_line_is_kept() {
-    let dir = tempfile::tempdir().expect("tempdir");
-    let (path, rotated) = (dir.path().join("0.log"), dir.path().join("0.log.1"));
-    let mut log = Log::open(Some(&path), 100).expect("open");
-    log.write(Stream::Stdout, NOW, b"one\ntw");
-    fs::rename(&path, &rotated).expect("rename");
-    log.reopen().expect("reopen");
-    assert!(path.exists());
-    log.write(Stream::Stdout, NOW, b"o\n");
-    assert_eq!(text_of(&rotated), "one\n");
-    assert_eq!(text_of(&path), "two\n");
-}
-
-#[test]
-fn a_read_full_of_newlines_is_written_whole() {
+fn a_read_full_of_newlines_is_written_whole_before_the_mark() {
     let dir = tempfile::tempdir().expect("tempdir");
     let path = dir.path().join("0.log");
-    let mut log = Log::open(Some(&path), 100).expect("open");
-    log.write(Stream::Stdout, NOW, &[b'\n'; 70_000]);
-    assert_eq!(fs::read_to_string(&path).expect("log").lines().count(), 70_000);
+    let (poll, mut writer, mut log) = open(&path);
+    log.write(Stream::Stdout, 0, &[b'\n'; 70_000]);
+    log.write(Stream::Stdout, 0, b"begun");
+    log.finish(0);
+    assert!(log.mark(&writer));
+    loop {
+        if matches!(told(&poll, &mut writer), Told::Written { key: KEY }) {
+            break;
+        }
+    }
+    let text = fs::read_to_string(&path).expect("log");
+    assert_eq!(text.lines().count(), 70_001);
+    assert!(text.ends_with(" stdout P begun\n"));
 }
 
 #[test]
-fn a_full_disk_drops_and_counts_and_the_log_goes_on_with_a_whole_line() {
-    let mut log = Log::open(None, 100).expect("open");
-    log.file = Some(OpenOptions::new().write(true).open("/dev/full").expect("/dev/full"));
-    log.write(Stream::Stdout, NOW, b"lost\n");
-    assert_eq!(log.dropped_bytes(), (PREFIX.len() + 5) as u64);
-    // As after a write that was cut short.
-    log.torn = true;
-    let dir = tempfile::tempdir().expect("tempdir");
-    let path = dir.path().join("0.log");
-    log.file = Some(File::create(&path).expect("file"));
-    log.write(Stream::Stdout, NOW, b"kept\n");
-    assert_eq!(text_of(&path), "\nkept\n");
+fn a_full_queue_is_told_of_when_there_is_room_again() {
+    let counts = Counts::default();
+    counts.add(256 * 1024 - 1);
+    assert!(!counts.are_full());
+    counts.add(1);
+    assert!(counts.are_full());
+    assert!(!counts.written(64 * 1024, 0), "more than half of it waits");
+    assert!(!counts.are_full(), "and yet there is room for a read");
+    assert!(counts.written(64 * 1024, 10), "who found it full is told");
+    assert!(!counts.written(64 * 1024, 0), "once");
+    assert_eq!(counts.dropped(), 10);
+}
+
+#[test]
+fn without_a_path_there_is_no_thread_and_nothing_to_wait_for() {
+    let poll = Poll::new().expect("epoll");
+    let mut writer = Writer::new(&poll).expect("a writer");
+    let mut log = Log::open(&mut writer, KEY, None, 100).expect("open");
+    log.write(Stream::Stdout, 0, b"dropped\n");
+    assert!(!log.is_kept() && !log.is_full() && !log.mark(&writer));
 }

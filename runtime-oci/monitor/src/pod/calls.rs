@@ -88,7 +88,11 @@ impl Pod {
                 Ok(Answer::Done)
             }
             Call::Resize { container_id, columns, rows } => self.resize(&container_id, columns, rows),
-            Call::ReopenLog { container_id } => self.reopen_log(&container_id),
+            Call::ReopenLog { container_id } => match self.reopen_log(caller, &container_id) {
+                Ok(true) => return,
+                Ok(false) => Ok(Answer::Done),
+                Err(failure) => Err(failure),
+            },
             Call::Forget { container_id } => self.forget(&container_id),
             Call::Shutdown => return self.shut_down(caller),
         };
@@ -139,16 +143,16 @@ impl Pod {
         }
     }
 
-    fn reopen_log(&mut self, container_id: &str) -> Result<Answer, Failure> {
-        let Some(container) = self.containers.values_mut().find(|c| c.container_id == container_id) else {
+    /// Whether the answer comes from the thread of the logs.
+    fn reopen_log(&mut self, caller: Caller, container_id: &str) -> Result<bool, Failure> {
+        let Some(container) = self.containers.values().find(|c| c.container_id == container_id) else {
             return Err(no_such_container(container_id));
         };
         if container.has_exited() {
             let message = format!("container {container_id} has exited");
             return Err(failure(FailureKind::NotRunning, message));
         }
-        container.log.reopen().map_err(|e| failure(FailureKind::Io, e.to_string()))?;
-        Ok(Answer::Done)
+        Ok(container.log.reopen(caller))
     }
 
     fn forget(&mut self, container_id: &str) -> Result<Answer, Failure> {
@@ -156,6 +160,7 @@ impl Pod {
         if let Some(key) = found.map(|(key, _)| *key) {
             // Whoever killed it comes here at once, and in the same turn as its end.
             self.init_ended(key);
+            self.record_exit(key);
             // Nobody will want what is still being made: not even its deadline is waited for.
             self.fail_create(key, failure(FailureKind::Other, "it was to be forgotten".to_owned()));
             if !self.containers.get(&key).is_some_and(Container::has_exited) {

@@ -1,6 +1,8 @@
 //! Containers, from the runtime's `create` on.
 //!
 //! ```text
+//! Opening ─log is there─▶ Creating
+//!    └─it cannot be, or its deadline passes─▶ (gone)
 //! Creating ─runtime ends well─▶ Running ─init ends─▶ Exited ─forget─▶ (gone)
 //!    └─runtime fails, or its deadline passes─▶ Failing ─all of it dead─▶ (gone)
 //! ```
@@ -15,6 +17,8 @@ use linkspan_monitor::protocol::{
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::attach::Client;
+use super::exit::Unrecorded;
+use super::output::DRAIN;
 use super::stdin::Stdin;
 use super::{Caller, Pod};
 use crate::log::Log;
@@ -23,6 +27,9 @@ use crate::oom::OomKills;
 use crate::poll::{Key, Kind, Poll, Source, Watch};
 use crate::runtime_call::{Killing, RuntimeCall, RuntimeSpec, RuntimeStdio, failure};
 use crate::sys;
+
+/// What opening a log may take. The daemon's own patience is a little longer than the runtime's.
+const OPENING: Duration = Duration::from_secs(10);
 
 pub(super) struct Container {
     pub(super) container_id: String,
@@ -36,6 +43,8 @@ pub(super) struct Container {
     pub(super) terminal_retry: Option<Instant>,
     pub(super) stdin: Stdin,
     pub(super) clients: Vec<Client>,
+    /// Its exit, while its log is waited for.
+    pub(super) unrecorded: Option<Unrecorded>,
     /// Until then clients may read what an ended container has said.
     pub(super) last_reads: Option<Instant>,
     pub(super) oom_kills: OomKills,
@@ -47,6 +56,7 @@ pub(super) struct Container {
 }
 
 pub(super) enum Phase {
+    Opening { caller: Caller, request: Box<CreateCall>, deadline: Instant },
     Creating { caller: Caller, call: Box<RuntimeCall> },
     Failing { caller: Caller, call: Box<RuntimeCall>, killing: Box<Killing>, failure: Failure },
     Running { process: Process, exit: Watch },
@@ -56,10 +66,14 @@ pub(super) enum Phase {
 impl Container {
     pub(super) fn deadline(&self) -> Option<Instant> {
         match &self.phase {
+            Phase::Opening { deadline, .. } => Some(*deadline),
             Phase::Creating { call, .. } => Some(call.deadline),
             Phase::Failing { killing, .. } => Some(killing.next),
             Phase::Running { .. } => self.terminal_retry,
-            Phase::Exited { drained, .. } => drained.iter().copied().chain(self.last_reads).min(),
+            Phase::Exited { drained, .. } => {
+                let untold = self.unrecorded.as_ref().map(|unrecorded| unrecorded.until);
+                drained.iter().copied().chain(self.last_reads).chain(untold).min()
+            }
         }
     }
 
@@ -73,7 +87,13 @@ impl Container {
 
     /// Whether the monitor must stay for it.
     pub(super) fn is_active(&self) -> bool {
-        !matches!(self.phase, Phase::Exited { drained: None, .. })
+        !matches!(self.phase, Phase::Exited { drained: None, .. }) || self.unrecorded.is_some()
+    }
+
+    /// It has not begun, or has ended and that was told; all that it waits for is the disk.
+    pub(super) fn waits_for_its_log(&self) -> bool {
+        let has_ended = self.has_exited() && self.unrecorded.is_none() && self.log.is_full();
+        has_ended || matches!(self.phase, Phase::Opening { .. })
     }
 
     pub(super) fn runtime_pid(&self) -> Option<i32> {
@@ -130,9 +150,63 @@ impl Pod {
         }
         let key = self.new_key();
         let log_path = request.log_path.as_ref().map(|path| path.as_path());
-        let log = Log::open(log_path, self.args.max_log_line_bytes)
-            .map_err(|e| failure(FailureKind::Io, e.to_string()))?;
-        let started = Plumbing::new(request, &self.poll, key).and_then(|(plumbing, stdio)| {
+        let log = Log::open(&mut self.writer, key, log_path, self.args.max_log_line_bytes)
+            .map_err(|e| failure(FailureKind::Io, format!("starting the thread of the logs: {e}")))?;
+        let is_kept = log.is_kept();
+        let deadline = Instant::now() + OPENING.min(Duration::from_millis(request.deadline_ms));
+        let container = Container {
+            container_id: request.container_id.clone(),
+            phase: Phase::Opening { caller, request: Box::new(request.clone()), deadline },
+            log,
+            streams: [None, None],
+            terminal_peer: None,
+            terminal_retry: None,
+            stdin: Stdin::default(),
+            clients: Vec::new(),
+            unrecorded: None,
+            last_reads: None,
+            oom_kills: OomKills::default(),
+            oom_kills_told: 0,
+            has_terminal: request.tty,
+            has_stdin: request.stdin,
+            oom_files: request.oom_files.iter().map(|path| path.as_path().to_path_buf()).collect(),
+        };
+        self.containers.insert(key, container);
+        if !is_kept {
+            self.log_opened(key, Ok(()));
+        }
+        Ok(())
+    }
+
+    /// Its log is there, or cannot be: only now the runtime is called.
+    pub(super) fn log_opened(&mut self, key: Key, outcome: Result<(), Failure>) {
+        let Some(mut container) = self.containers.remove(&key) else { return };
+        let Phase::Opening { caller, request, .. } = container.phase else {
+            self.containers.insert(key, container);
+            return;
+        };
+        let ending = || failure(FailureKind::ShuttingDown, "the monitor is shutting down".to_owned());
+        let outcome = outcome.and_then(|()| self.shutdown.as_ref().map_or(Ok(()), |_| Err(ending())));
+        match outcome.and_then(|()| self.call_runtime(key, &request)) {
+            Ok((plumbing, call)) => {
+                container.streams = plumbing.streams;
+                container.stdin = plumbing.stdin;
+                container.phase = Phase::Creating { caller, call: Box::new(call) };
+                self.containers.insert(key, container);
+            }
+            Err(failure) => self.refuse(container.log, caller, failure),
+        }
+    }
+
+    /// The caller is answered when the log that was made for it is gone.
+    fn refuse(&mut self, log: Log, caller: Caller, failure: Failure) {
+        if let Err((caller, failure)) = log.discard(caller, failure) {
+            self.reply(caller, Err(failure));
+        }
+    }
+
+    fn call_runtime(&self, key: Key, request: &CreateCall) -> Result<(Plumbing, RuntimeCall), Failure> {
+        Plumbing::new(request, &self.poll, key).and_then(|(plumbing, stdio)| {
             let spec = RuntimeSpec {
                 command: &request.command,
                 cwd: request.cwd.as_path(),
@@ -143,32 +217,7 @@ impl Pod {
                 oom_score_adj: self.inherited_oom_score_adj.clone(),
             };
             Ok((plumbing, RuntimeCall::start(&spec, stdio, &self.poll, key)?))
-        });
-        let (plumbing, call) = match started {
-            Ok(started) => started,
-            Err(failure) => {
-                log.discard();
-                return Err(failure);
-            }
-        };
-        let container = Container {
-            container_id: request.container_id.clone(),
-            phase: Phase::Creating { caller, call: Box::new(call) },
-            log,
-            streams: plumbing.streams,
-            terminal_peer: None,
-            terminal_retry: None,
-            stdin: plumbing.stdin,
-            clients: Vec::new(),
-            last_reads: None,
-            oom_kills: OomKills::default(),
-            oom_kills_told: 0,
-            has_terminal: request.tty,
-            has_stdin: request.stdin,
-            oom_files: request.oom_files.iter().map(|path| path.as_path().to_path_buf()).collect(),
-        };
-        self.containers.insert(key, container);
-        Ok(())
+        })
     }
 
     /// The runtime's `create` has ended.
@@ -198,14 +247,23 @@ impl Pod {
     /// Kills what the runtime left; the caller is answered when it is dead.
     pub(super) fn fail_create(&mut self, key: Key, failure: Failure) {
         let Some(mut container) = self.containers.remove(&key) else { return };
-        if let Phase::Creating { caller, call } = container.phase {
-            let now = Instant::now();
-            let killing = Box::new(Killing::new(call.tree(), now));
-            container.phase = Phase::Failing { caller, call, killing, failure };
-            self.containers.insert(key, container);
-            self.kill_failed(key, now);
-        } else {
-            self.containers.insert(key, container);
+        match container.phase {
+            Phase::Creating { caller, call } => {
+                let now = Instant::now();
+                let killing = Box::new(Killing::new(call.tree(), now));
+                container.phase = Phase::Failing { caller, call, killing, failure };
+                self.containers.insert(key, container);
+                self.kill_failed(key, now);
+            }
+            // Its disk does not answer: nobody waits for that.
+            Phase::Opening { caller, .. } => {
+                container.log.abandon();
+                self.reply(caller, Err(failure));
+            }
+            phase => {
+                container.phase = phase;
+                self.containers.insert(key, container);
+            }
         }
     }
 
@@ -228,8 +286,7 @@ impl Pod {
         if let Phase::Failing { caller, call, failure, .. } = container.phase {
             call.remove_log();
             call.remove_pid_file();
-            container.log.discard();
-            self.reply(caller, Err(failure));
+            self.refuse(container.log, caller, failure);
         }
     }
 
@@ -240,15 +297,38 @@ impl Pod {
         for key in late {
             let Some(container) = self.containers.get_mut(&key) else { continue };
             match &mut container.phase {
+                Phase::Opening { request, .. } => {
+                    let path = request.log_path.as_ref().map(|path| path.as_path().display().to_string());
+                    let words =
+                        format!("opening log file {}: its disk does not answer", path.unwrap_or_default());
+                    self.fail_create(key, failure(FailureKind::Io, words));
+                }
                 Phase::Creating { call, .. } => {
                     let words = call.words();
                     self.fail_create(key, failure(FailureKind::TimedOut, words));
                 }
                 Phase::Failing { .. } => self.kill_failed(key, now),
                 Phase::Running { .. } => self.retry_terminal(key),
-                Phase::Exited { drained: None, .. } => self.end_clients(key),
-                Phase::Exited { .. } => self.close_streams(key),
+                Phase::Exited { .. } => self.expire_exited(key, now),
             }
+        }
+    }
+
+    fn expire_exited(&mut self, key: Key, now: Instant) {
+        let Some(container) = self.containers.get_mut(&key) else { return };
+        let Phase::Exited { drained, .. } = &mut container.phase else { return };
+        let late = |at: &Instant| *at <= now;
+        let is_untold = container.unrecorded.as_ref().is_some_and(|unrecorded| late(&unrecorded.until));
+        match drained {
+            // What it has said is still in its pipe.
+            Some(at) if late(at) && container.log.is_full() => *at = now + DRAIN,
+            Some(at) if late(at) => self.close_streams(key),
+            None if container.last_reads.as_ref().is_some_and(late) => self.end_clients(key),
+            _ => {}
+        }
+        if is_untold {
+            note("the disk of a container's log does not answer: its exit is told without its last lines");
+            self.record_exit(key);
         }
     }
 }

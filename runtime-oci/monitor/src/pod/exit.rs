@@ -1,6 +1,6 @@
 //! What happens when a container's init, or pause, has ended: record first, then tell.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use linkspan_monitor::protocol::{self, Event, ExitRecord, Process};
 
@@ -12,6 +12,15 @@ use crate::runtime_call::{RuntimeCall, wait_code};
 
 /// 128 + SIGKILL: killed, or a shell whose child was.
 const KILLED: i32 = 137;
+
+/// How long an exit waits for the disk of its container's log.
+const LAST_LINES: Duration = Duration::from_secs(1);
+
+/// An exit that nobody was told of yet.
+pub(super) struct Unrecorded {
+    record: ExitRecord,
+    pub(super) until: Instant,
+}
 
 impl Pod {
     /// A runtime's run has ended; of a container's `create`, or an exec's.
@@ -69,8 +78,27 @@ impl Pod {
             container.close_streams();
         }
         self.feed_stdin(key);
-        self.record(exit_record(container_id.clone(), process, code, at_ns, oom_killed));
+        let record = exit_record(container_id.clone(), process, code, at_ns, oom_killed);
+        self.record_when_written(key, record);
         self.kill_execs(&container_id);
+    }
+
+    /// Who hears of an exit finds the last line in the log, if the disk takes it soon.
+    fn record_when_written(&mut self, key: Key, record: ExitRecord) {
+        match self.containers.get_mut(&key) {
+            Some(container) if container.log.mark(&self.writer) => {
+                container.unrecorded = Some(Unrecorded { record, until: Instant::now() + LAST_LINES });
+            }
+            _ => self.record(record),
+        }
+    }
+
+    /// Of a container whose exit waits for its log.
+    pub(super) fn record_exit(&mut self, key: Key) {
+        let unrecorded = self.containers.get_mut(&key).and_then(|container| container.unrecorded.take());
+        if let Some(Unrecorded { record, .. }) = unrecorded {
+            self.record(record);
+        }
     }
 
     /// Writes the record, then tells the daemon. If it cannot be written the daemon is told all the same, now and at

@@ -38,7 +38,7 @@ impl Pod {
         if let Some(container) = self.containers.get_mut(&key) {
             for stream in [Stream::Stdout, Stream::Stderr] {
                 for _ in 0..DRAIN_READS {
-                    if !container.read(stream, &mut buffer) {
+                    if container.log.is_overfull() || !container.take(stream, &mut buffer) {
                         break;
                     }
                 }
@@ -71,8 +71,15 @@ impl Pod {
 }
 
 impl Container {
+    /// One read, unless its log is behind.
+    fn read(&mut self, stream: Stream, buffer: &mut [u8]) {
+        if !self.is_held_back() {
+            self.take(stream, buffer);
+        }
+    }
+
     /// One read; whether there may be more at once.
-    fn read(&mut self, stream: Stream, buffer: &mut [u8]) -> bool {
+    fn take(&mut self, stream: Stream, buffer: &mut [u8]) -> bool {
         let Some(watch) = &mut self.streams[stream as usize] else { return false };
         match rustix::io::read(&*watch, &mut *buffer) {
             Ok(0) => {
@@ -105,6 +112,17 @@ impl Container {
                 false
             }
         }
+    }
+
+    /// The disk of its log has more than enough to do: it may wait in its own pipe, and nobody else does.
+    fn is_held_back(&mut self) -> bool {
+        let is_full = self.log.is_full();
+        if is_full {
+            for stream in self.streams.iter_mut().flatten() {
+                let _ = stream.want(EventFlags::empty());
+            }
+        }
+        is_full
     }
 
     /// The end of the output, whoever may still hold the other ends.

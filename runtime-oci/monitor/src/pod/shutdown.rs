@@ -37,7 +37,7 @@ impl Pod {
         let has_given_up = shutdown.killing.has_given_up(now);
         self.look_for_orphans = true;
         // Exits are still recorded and told as ever; those of this moment come in the next turn.
-        if is_dead && self.is_idle() && !tree::has_children() {
+        if is_dead && self.is_over() && !tree::has_children() {
             for key in self.containers.keys().copied().collect::<Vec<_>>() {
                 self.end_clients(key);
             }

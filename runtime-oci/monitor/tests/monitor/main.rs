@@ -3,6 +3,7 @@
 mod attach;
 mod hang_up;
 mod harness;
+mod log_disk;
 mod with_runc;
 
 use std::fs;

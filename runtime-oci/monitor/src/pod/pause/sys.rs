@@ -84,7 +84,8 @@ impl Report {
 
 /// Starts pause; returns its PID. Whether it got as far as exec, and under which PID, is told by the pipe.
 pub(super) fn spawn_pause(plan: &PausePlan<'_>) -> io::Result<i32> {
-    // SAFETY: without CLONE_VM this is a fork; we have one thread, and the child makes system calls only.
+    // SAFETY: without CLONE_VM this is a fork, which copies one thread; the child makes system calls only, so that no lock
+    // which the thread of the logs may hold at this moment matters to it.
     unsafe {
         let mut args: libc::clone_args = std::mem::zeroed();
         // One that belongs to a user namespace is made in there.
