@@ -29,7 +29,10 @@ pub fn granted(request: &CapabilityInput, privileged: bool) -> Result<Vec<String
 
 fn sets(request: &CapabilityInput, privileged: bool) -> Result<LinuxCapabilities, Error> {
     let bounding = known(&request.bounding);
-    let ambient = parse_all(&request.add_ambient, "capabilities.add_ambient_capabilities")?;
+    let ambient = parse_all(
+        &request.add_ambient,
+        "config.linux.security_context.capabilities.add_ambient_capabilities",
+    )?;
     let mut granted = if privileged { bounding.clone() } else { wanted(request, &bounding)? };
     granted.extend(&ambient);
 
@@ -73,8 +76,8 @@ fn outside<'a>(names: impl Iterator<Item = &'a String>, bounding: &[String]) -> 
 
 /// CRI `Capability`: "ALL" first, then single names, so that drop ALL with add X leaves X.
 fn wanted(request: &CapabilityInput, bounding: &Capabilities) -> Result<Capabilities, Error> {
-    let add = parse_all(&request.add, "capabilities.add_capabilities")?;
-    let drop = parse_all(&request.drop, "capabilities.drop_capabilities")?;
+    let add = parse_all(&request.add, "config.linux.security_context.capabilities.add_capabilities")?;
+    let drop = parse_all(&request.drop, "config.linux.security_context.capabilities.drop_capabilities")?;
     let mut set: Capabilities = if request.drop.iter().any(|name| is_all(name)) {
         Capabilities::new()
     } else if request.add.iter().any(|name| is_all(name)) {

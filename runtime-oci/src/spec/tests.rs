@@ -253,7 +253,8 @@ fn ambient_capabilities_are_in_every_set() {
 #[test]
 fn an_unknown_capability_is_refused() {
     let error = refused(|input| input.capabilities.add = strings(&["FLY"]));
-    assert_eq!(error, "capabilities.add_capabilities: unknown capability \"FLY\"");
+    let field = "config.linux.security_context.capabilities.add_capabilities";
+    assert_eq!(error, format!("{field}: unknown capability \"FLY\""));
 }
 
 #[test]
