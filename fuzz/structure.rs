@@ -164,53 +164,41 @@ impl Protocol {
     /// # Panics
     /// If there is no such type.
     pub(crate) fn message(&self, name: &str, choices: &mut Choices<'_>, words: &dyn Vocabulary) -> Vec<u8> {
-        self.nested(name, choices, words, MOST_DEPTH)
+        Maker { protocol: self, choices, words }.message(name, MOST_DEPTH)
     }
+}
 
-    fn nested(&self, name: &str, choices: &mut Choices<'_>, words: &dyn Vocabulary, depth: usize) -> Vec<u8> {
-        let message = self.messages.get(name).unwrap_or_else(|| panic!("no message {name}"));
+/// One message in the making.
+struct Maker<'m, 'c> {
+    protocol: &'m Protocol,
+    choices: &'m mut Choices<'c>,
+    words: &'m dyn Vocabulary,
+}
+
+impl<'m> Maker<'m, '_> {
+    fn message(&mut self, name: &str, depth: usize) -> Vec<u8> {
+        let protocol: &'m Protocol = self.protocol;
+        let message = protocol.messages.get(name).unwrap_or_else(|| panic!("no message {name}"));
         let mut wire = Vec::new();
         while depth > 0 && !message.field.is_empty() {
-            let choice = usize::from(choices.next());
+            let choice = usize::from(self.choices.next());
             let Some(choice) = choice.checked_sub(1) else { break };
             let field = &message.field[choice % message.field.len()];
-            if words.takes(message.name(), field.name()) {
-                self.field(message.name(), field, choices, words, depth, &mut wire);
+            if self.words.takes(message.name(), field.name()) {
+                self.field(message.name(), field, depth, &mut wire);
             }
         }
         wire
     }
 
-    fn field(
-        &self,
-        message: &str,
-        field: &FieldDescriptorProto,
-        choices: &mut Choices<'_>,
-        words: &dyn Vocabulary,
-        depth: usize,
-        wire: &mut Vec<u8>,
-    ) {
+    fn field(&mut self, message: &str, field: &FieldDescriptorProto, depth: usize, wire: &mut Vec<u8>) {
         let tag = |kind: u64| (u64::from(field.number().unsigned_abs()) << 3) | kind;
         let kind = field.r#type();
         let bytes = match kind {
-            Type::Message => self.nested(field.type_name(), choices, words, depth - 1),
-            Type::String | Type::Bytes => {
-                let mut own = Choices(choices.0);
-                let worded = words.text(message, field.name(), own.next());
-                match worded {
-                    Some(text) => {
-                        choices.next();
-                        text.into_bytes()
-                    }
-                    None if kind == Type::String => choices.text().into_bytes(),
-                    None => {
-                        let length = usize::from(choices.next() % 16);
-                        choices.take(length).to_vec()
-                    }
-                }
-            }
+            Type::Message => self.message(field.type_name(), depth - 1),
+            Type::String | Type::Bytes => self.text(message, field),
             _ => {
-                let number = self.number(message, field, choices, words);
+                let number = self.number(message, field);
                 match kind {
                     Type::Double | Type::Fixed64 | Type::Sfixed64 => {
                         varint(tag(1), wire);
@@ -241,36 +229,46 @@ impl Protocol {
         wire.extend(bytes);
     }
 
-    fn number(
-        &self,
-        message: &str,
-        field: &FieldDescriptorProto,
-        choices: &mut Choices<'_>,
-        words: &dyn Vocabulary,
-    ) -> i64 {
-        let mut own = Choices(choices.0);
-        if let Some(number) = words.number(message, field.name(), own.next()) {
-            choices.next();
+    /// Of a string or of bytes.
+    fn text(&mut self, message: &str, field: &FieldDescriptorProto) -> Vec<u8> {
+        let next = Choices(self.choices.0).next();
+        match self.words.text(message, field.name(), next) {
+            Some(text) => {
+                self.choices.next();
+                text.into_bytes()
+            }
+            None if field.r#type() == Type::String => self.choices.text().into_bytes(),
+            None => {
+                let length = usize::from(self.choices.next() % 16);
+                self.choices.take(length).to_vec()
+            }
+        }
+    }
+
+    fn number(&mut self, message: &str, field: &FieldDescriptorProto) -> i64 {
+        let next = Choices(self.choices.0).next();
+        if let Some(number) = self.words.number(message, field.name(), next) {
+            self.choices.next();
             return number;
         }
         match field.r#type() {
-            Type::Bool => i64::from(choices.next() & 1),
-            Type::Enum => match choices.next() {
+            Type::Bool => i64::from(self.choices.next() & 1),
+            Type::Enum => match self.choices.next() {
                 255 => -1,
                 254 => 4711,
                 choice => {
-                    let known = &self.enums[field.type_name()];
+                    let known = &self.protocol.enums[field.type_name()];
                     i64::from(known[usize::from(choice) % known.len()])
                 }
             },
             // As protobuf has it: what is narrower is cut by the reader, so that it may as well be said right.
-            Type::Int32 => i64::from(choices.number() as i32),
-            Type::Uint32 => i64::from(choices.number() as u32),
+            Type::Int32 => i64::from(self.choices.number() as i32),
+            Type::Uint32 => i64::from(self.choices.number() as u32),
             Type::Sint32 | Type::Sint64 => {
-                let number = choices.number();
+                let number = self.choices.number();
                 (number << 1) ^ (number >> 63)
             }
-            _ => choices.number(),
+            _ => self.choices.number(),
         }
     }
 }

@@ -195,7 +195,7 @@ impl Shared {
 
     fn request_type(&self, rpc: &Rpc) -> Result<&str> {
         let found = self.cri.requests.iter().find(|(name, _)| name == rpc.name);
-        Ok(found.map(|(_, request)| request.as_str()).context("an RPC without a request")?)
+        found.map(|(_, request)| request.as_str()).context("an RPC without a request")
     }
 
     async fn send(&self, rpc: &Rpc, wire: Vec<u8>) -> Result<Bytes, Status> {

@@ -72,78 +72,70 @@ impl Words {
     }
 
     fn list(&self, message: &str, field: &str) -> Vec<String> {
-        let dir = |name: &str| format!("{}/{name}", self.dir);
-        let own = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+        let below = |names: &[&str]| names.iter().map(|name| format!("{}/{name}", self.dir)).collect();
         match (message, field) {
-            ("ImageSpec", "image" | "image_ref" | "user_specified_image") => own(&IMAGES),
-            (_, "runtime_handler") => own(&["", "crun", "nobody"]),
-            ("ContainerConfig", "command" | "args") => {
-                own(&["sh", "-c", "sleep 1000", "true", "sleep", "5", "/nonexistent", ""])
-            }
-            (_, "cmd") => own(&["true", "false", "echo", "hi", "sleep", "0.1", "/nonexistent", ""]),
             ("Mount", "host_path") => {
-                vec![
-                    dir("volumes/a"),
-                    dir("volumes/file"),
-                    dir("volumes/missing"),
-                    dir("volumes/../volumes/a"),
-                    String::new(),
-                ]
+                below(&["volumes/a", "volumes/file", "volumes/missing", "volumes/../volumes/a"])
             }
-            ("Mount", "container_path") => {
-                own(&["/mnt", "/data/x", "/etc/hosts", "/proc", "/dev/shm", "/a/../b", "rel", ""])
-            }
-            ("Mount", "mount_options") => own(&["ro", "rw", "noexec", "nosuid", "unheard-of", ""]),
-            ("Mount", "image_sub_path") => own(&["", "etc", "bin/sh", "../x", "/etc", "missing"]),
             ("Device", "host_path") => {
-                vec!["/dev/null".into(), "/dev/zero".into(), dir("volumes/file"), dir("volumes/missing")]
+                let mut paths: Vec<String> = below(&["volumes/file", "volumes/missing"]);
+                paths.extend(["/dev/null".to_owned(), "/dev/zero".to_owned()]);
+                paths
             }
-            ("Device", "container_path") => own(&["", "/dev/null", "/dev/x", "rel"]),
-            ("Device", "permissions") => own(&["rwm", "r", "", "x"]),
-            (_, "working_dir") => own(&["", "/", "/tmp", "/new/dir", "rel", "/a/../b"]),
-            (_, "log_directory") => {
-                vec![dir("logs/pod"), dir("logs/other/deep"), dir("logs/../logs"), String::new()]
+            (_, "log_directory") => below(&["logs/pod", "logs/other/deep", "logs/../logs"]),
+            (_, "location" | "output_path" | "checkpoint_path") => {
+                below(&["checkpoints/a.tar", "checkpoints/missing/b.tar", "volumes/file"])
             }
-            (_, "log_path") => own(&["a.log", "deep/b.log", "", "../c.log"]),
             (_, "cgroup_parent") => {
                 let (name, [a, b, c]) = (&self.cgroup, PARENTS);
                 let up = format!("/{name}-fuzz/../{name}-fuzz/{c}");
                 vec![format!("/{name}-fuzz/{a}"), format!("{name}-fuzz/{b}"), up, String::new()]
             }
-            ("SysctlsEntry", "key") => own(&[
-                "net.core.somaxconn",
-                "net/ipv4/ip_unprivileged_port_start",
-                "kernel.shm_rmid_forced",
-                "fuzz.unknown",
-                "",
-            ]),
-            ("SysctlsEntry", "value") => own(&["0", "1", "128", "a", ""]),
-            ("UnifiedEntry", "key") => own(&["memory.high", "pids.max", "cpu.weight", "fuzz.unknown"]),
-            ("HugepageLimit", "page_size") => own(&["2MB", "1GB", "64KB", "fuzz"]),
-            (_, "location" | "output_path" | "checkpoint_path") => {
-                vec![
-                    dir("checkpoints/a.tar"),
-                    dir("checkpoints/missing/b.tar"),
-                    dir("volumes/file"),
-                    "rel".into(),
-                    String::new(),
-                ]
-            }
-            (_, "pod_cidr") => own(&["10.201.0.0/24", "10.201.0.0/24,fd00:201::/64", "fuzz", ""]),
-            ("PortMapping", "host_ip") => own(&["", "127.0.0.1", "::1", "fuzz"]),
-            (_, "masked_paths" | "readonly_paths") => own(&["/proc/kcore", "/etc", "/missing", "rel", ""]),
-            (_, "localhost_ref" | "apparmor_profile" | "seccomp_profile_path") => {
-                own(&["", "runtime/default", "unconfined", "localhost/fuzz-missing", "fuzz-missing"])
-            }
-            (_, "run_as_username") => own(&["", "root", "nobody", "fuzz-missing", "0", "nobody:users"]),
-            (_, "add_capabilities" | "drop_capabilities" | "add_ambient_capabilities") => {
-                own(&["ALL", "NET_BIND_SERVICE", "CAP_CHOWN", "FUZZ", ""])
-            }
-            ("AuthConfig", "server_address") => {
-                own(&["", "registry.example", "http://", "https://user@host:1/"])
-            }
-            _ => own(&PLAIN),
+            _ => listed(message, field).iter().map(|word| (*word).to_owned()).collect(),
         }
+    }
+}
+
+/// Names of nothing of the host's.
+fn listed(message: &str, field: &str) -> &'static [&'static str] {
+    match (message, field) {
+        ("ImageSpec", "image" | "image_ref" | "user_specified_image") => &IMAGES,
+        (_, "runtime_handler") => &["", "crun", "nobody"],
+        ("ContainerConfig", "command" | "args") => {
+            &["sh", "-c", "sleep 1000", "true", "sleep", "5", "/nonexistent", ""]
+        }
+        (_, "cmd") => &["true", "false", "echo", "hi", "sleep", "0.1", "/nonexistent", ""],
+        ("Mount", "container_path") => {
+            &["/mnt", "/data/x", "/etc/hosts", "/proc", "/dev/shm", "/a/../b", "rel", ""]
+        }
+        ("Mount", "mount_options") => &["ro", "rw", "noexec", "nosuid", "unheard-of", ""],
+        ("Mount", "image_sub_path") => &["", "etc", "bin/sh", "../x", "/etc", "missing"],
+        ("Device", "container_path") => &["", "/dev/null", "/dev/x", "rel"],
+        ("Device", "permissions") => &["rwm", "r", "", "x"],
+        (_, "working_dir") => &["", "/", "/tmp", "/new/dir", "rel", "/a/../b"],
+        (_, "log_path") => &["a.log", "deep/b.log", "", "../c.log"],
+        ("SysctlsEntry", "key") => &[
+            "net.core.somaxconn",
+            "net/ipv4/ip_unprivileged_port_start",
+            "kernel.shm_rmid_forced",
+            "fuzz.unknown",
+            "",
+        ],
+        ("SysctlsEntry", "value") => &["0", "1", "128", "a", ""],
+        ("UnifiedEntry", "key") => &["memory.high", "pids.max", "cpu.weight", "fuzz.unknown"],
+        ("HugepageLimit", "page_size") => &["2MB", "1GB", "64KB", "fuzz"],
+        (_, "pod_cidr") => &["10.201.0.0/24", "10.201.0.0/24,fd00:201::/64", "fuzz", ""],
+        ("PortMapping", "host_ip") => &["", "127.0.0.1", "::1", "fuzz"],
+        (_, "masked_paths" | "readonly_paths") => &["/proc/kcore", "/etc", "/missing", "rel", ""],
+        (_, "localhost_ref" | "apparmor_profile" | "seccomp_profile_path") => {
+            &["", "runtime/default", "unconfined", "localhost/fuzz-missing", "fuzz-missing"]
+        }
+        (_, "run_as_username") => &["", "root", "nobody", "fuzz-missing", "0", "nobody:users"],
+        (_, "add_capabilities" | "drop_capabilities" | "add_ambient_capabilities") => {
+            &["ALL", "NET_BIND_SERVICE", "CAP_CHOWN", "FUZZ", ""]
+        }
+        ("AuthConfig", "server_address") => &["", "registry.example", "http://", "https://user@host:1/"],
+        _ => &PLAIN,
     }
 }
 
