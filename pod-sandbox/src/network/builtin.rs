@@ -232,7 +232,7 @@ impl Inner {
     fn remove_all(&self) -> Result<(), Error> {
         let table = firewall::table(&self.bridge);
         nft::remove(&table).map_err(Error::netlink(format!("removing nftables table {table}")))?;
-        links::remove(&self.bridge)
+        links::remove_bridge(&self.bridge)
     }
 
     fn ledger(&self) -> MutexGuard<'_, Ledger> {

@@ -40,8 +40,10 @@ pub(crate) fn ensure_bridge(name: &str, subnets: &[Subnet]) -> Result<Bridge, Er
                 .ok_or_else(|| failed("looking for")(io::ErrorKind::NotFound.into()))?
         }
     };
-    if link.kind != "bridge" {
-        return Err(failed("looking for")(io::Error::other("an interface of that name is no bridge")));
+    if !is_ours(&link, name) {
+        let other =
+            "an interface of that name was not made by linkspan; network.builtin_bridge names another one";
+        return Err(failed("looking for")(io::Error::other(other)));
     }
     let six = subnets.iter().any(|subnet| subnet.network().is_ipv6());
     if six {
@@ -62,6 +64,21 @@ pub(crate) fn ensure_bridge(name: &str, subnets: &[Subnet]) -> Result<Bridge, Er
 /// Lets the host's own 127.0.0.1 reach host ports. The rules of `firewall` come first.
 pub(crate) fn route_loopback(bridge: &str) -> Result<(), Error> {
     set(&format!("net/ipv4/conf/{bridge}/route_localnet"), "1")
+}
+
+/// By the address that it was made with: nobody else gives that to a bridge of this name.
+fn is_ours(link: &route::Link, name: &str) -> bool {
+    link.kind == "bridge" && link.mac == mac(name)
+}
+
+/// Gone is fine, and what somebody else made stays.
+pub(crate) fn remove_bridge(name: &str) -> Result<(), Error> {
+    let mut socket = Socket::route().map_err(Error::netlink("opening rtnetlink"))?;
+    let failed = || Error::netlink(format!("looking for bridge {name}"));
+    match route::link(&mut socket, name).map_err(failed())? {
+        Some(link) if is_ours(&link, name) => remove(name),
+        _ => Ok(()),
+    }
 }
 
 /// Gone is fine.

@@ -353,6 +353,21 @@ fn bridge_and_table_go_some_time_after_the_last_pod() {
 }
 
 #[test]
+fn a_bridge_of_somebody_else_is_neither_used_nor_removed() {
+    on_own_host(|| async {
+        let dir = TempDir::new().unwrap();
+        route::add_bridge(&mut Socket::route().unwrap(), BRIDGE, [2, 0, 0, 0, 0, 1]).unwrap();
+        let network = open(&dir, &["10.213.0.0/24"]).await;
+        let error = network.attach(&Pod::new("a").await.attachment).await.unwrap_err().to_string();
+        assert!(error.ends_with("network.builtin_bridge names another one"), "{error}");
+        network.shutdown().await.unwrap();
+        assert!(interfaces().contains(&BRIDGE.to_owned()), "it is not ours to remove");
+        let addresses = output("ip", &["-br", "addr", "show", BRIDGE]).unwrap_or_default();
+        assert!(!addresses.contains("10.213.0.1"), "{addresses}");
+    });
+}
+
+#[test]
 fn a_failed_attach_leaves_nothing() {
     on_own_host(|| async {
         let dir = TempDir::new().unwrap();

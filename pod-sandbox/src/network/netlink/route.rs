@@ -53,6 +53,8 @@ const LOOPBACK_INDEX: u32 = 1;
 pub(crate) struct Link {
     pub(crate) index: u32,
     pub(crate) mtu: u32,
+    /// Of hardware's length, whatever the link is.
+    pub(crate) mac: [u8; 6],
     /// `bridge`, `veth`, …; empty for hardware and `lo`.
     pub(crate) kind: String,
     /// Index of the bridge it is a port of; 0 for none.
@@ -199,6 +201,7 @@ fn parse_link(body: &[u8]) -> Option<Link> {
     for (kind, value) in attributes(body.get(16..)?) {
         match kind {
             IFLA_IFNAME => link.stats.name = text(value),
+            IFLA_ADDRESS => link.mac = value.first_chunk().copied().unwrap_or_default(),
             IFLA_MTU => link.mtu = u32::from_ne_bytes(*value.first_chunk()?),
             IFLA_MASTER => link.master = u32::from_ne_bytes(*value.first_chunk()?),
             IFLA_STATS64 => read_stats(value, &mut link.stats),
