@@ -172,7 +172,7 @@ impl Node {
     pub async fn trapped(&mut self, id: &str) -> Result<u32> {
         let pid = self.container_info(id).await?["pid"].to_string().parse()?;
         wait::until("the container traps SIGTERM", DEADLINE, async || {
-            let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+            let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
             let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).context("SigCgt")?;
             let term = 1 << (15 - 1);
             ensure!(u64::from_str_radix(caught.trim(), 16)? & term != 0, "it does not so far");
