@@ -230,5 +230,10 @@ fn trimmed(location: &str) -> Result<String, String> {
     if location.contains("://") {
         return Err(format!("{location:?}: locations have no scheme; use `insecure` for plain HTTP"));
     }
+    // A location becomes an address: with one of these it would be another than the file seems to say. It is not repeated,
+    // since a password may be in it.
+    if location.contains(|c: char| c.is_whitespace() || c.is_control() || "?#@\\%".contains(c)) {
+        return Err("a location is a host, a port and a path, and no more".to_owned());
+    }
     Ok(location.trim_end_matches('/').to_owned())
 }

@@ -250,6 +250,12 @@ fn mistakes_name_the_file() {
     broken("certs.d/r.example/hosts.toml", "[host.'http://m']\n[host.'http://m'.header]\n'a b' = 'c'");
     broken("registries.conf", "[[registry]]\nprefix = 'a*b'");
     broken("registries.conf", "[[registry]]\nlocation = 'https://r.example'");
+    // What a fuzzer sent: what is behind the host was taken for a query, and the request went elsewhere.
+    broken("registries.conf", "[[registry]]\nlocation = 'r.example?x'");
+    broken(
+        "registries.conf",
+        "[[registry]]\nlocation = 'r.example'\n[[registry.mirror]]\nlocation = 'me@m.example/x'",
+    );
     broken("registries.conf", "[registries.search]\nregistries = ['x']");
     broken("registries.conf.d/1.conf", "short-name-mode = 'loud'");
 }
