@@ -16,6 +16,9 @@ use rustix::io::Errno;
 
 use crate::error::Error;
 
+/// Each takes microseconds. As many as runc and libpathrs try.
+const ATTEMPTS: usize = 128;
+
 /// A directory that is `/` for all paths and links in it.
 #[derive(Debug)]
 pub struct Root {
@@ -140,7 +143,9 @@ impl Root {
     fn open_at(&self, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
         let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
         let within = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-        openat2(&self.dir, path, flags | OFlags::CLOEXEC, Mode::empty(), within)
+        let open = || openat2(&self.dir, path, flags | OFlags::CLOEXEC, Mode::empty(), within);
+        // Behind a `..` the kernel wants the whole host to have renamed and mounted nothing meanwhile, or it says EAGAIN.
+        (1..ATTEMPTS).map(|_| open()).find(|opened| !matches!(opened, Err(Errno::AGAIN))).unwrap_or_else(open)
     }
 
     fn failed(&self, what: &str, path: &Path) -> impl FnOnce(io::Error) -> Error {

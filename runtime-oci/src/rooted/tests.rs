@@ -30,6 +30,28 @@ fn root() -> (tempfile::TempDir, PathBuf) {
     (dir, root)
 }
 
+/// openat2(2), EAGAIN: a busy node, or a pod that renames without end, must not keep containers from being made.
+#[test]
+fn what_others_rename_meanwhile_hides_nothing() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let (dir, root) = root();
+    let (one, other) = (dir.path().join("one"), dir.path().join("other"));
+    fs::write(&one, "").unwrap();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                fs::rename(&one, &other).unwrap();
+                fs::rename(&other, &one).unwrap();
+            }
+        });
+        let rooted = Root::open(&root).unwrap();
+        let missed = (0..20_000).filter(|_| rooted.resolve(Path::new("to-file")).is_err()).count();
+        done.store(true, Ordering::Relaxed);
+        assert_eq!(missed, 0);
+    });
+}
+
 #[test]
 fn links_are_followed_within_the_root_only() {
     let (_dir, root) = root();
