@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use linkspan_cri_api::v1;
-use linkspan_tests::client::Runtime;
+use linkspan_tests::client;
 use linkspan_tests::streaming::{self, Channels, Spdy, Streams, channel};
 use linkspan_tests::wait;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use tokio::io::AsyncWriteExt;
+use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -47,12 +48,14 @@ pub(crate) async fn run(plan: &Plan, pods: &Pods) -> Result<()> {
     let before = Counts::take(&plan.socket, &plan.prefix, metrics).await?;
     let rss_before = counts::rss_kib(daemon)?;
     let score = Arc::new(Score::default());
+    let elsewhere = elsewhere()?;
     let mut attackers = JoinSet::new();
     for number in 0..plan.hostile_sessions {
-        attackers.spawn(attack(pods.clone_for_attack(), number, score.clone()));
+        attackers.spawn_on(attack(pods.clone_for_attack(), number, score.clone()), elsewhere.handle());
     }
     let watched = watch(plan, &neighbour, daemon).await;
     attackers.shutdown().await;
+    elsewhere.shutdown_background();
     let Watched { rss_most, mut lists, probes } = watched?;
     lists.sort_unstable();
     let (median, slow, slowest) =
@@ -80,6 +83,15 @@ pub(crate) async fn run(plan: &Plan, pods: &Pods) -> Result<()> {
     .await?;
     println!("hostile: daemon's RSS {} MiB after", counts::rss_kib(daemon)? >> 10);
     neighbour.remove().await
+}
+
+/// Threads for the attackers, who are on another machine: what they compute is not to take the daemon's processor from it, nor
+/// from those who watch.
+fn elsewhere() -> Result<Runtime> {
+    let lowest = || {
+        let _ = rustix::process::setpriority_process(None, 19);
+    };
+    Ok(Builder::new_multi_thread().worker_threads(2).enable_all().on_thread_start(lowest).build()?)
 }
 
 struct Watched {
@@ -125,7 +137,7 @@ async fn watch(plan: &Plan, neighbour: &neighbour::Neighbour, daemon: i32) -> Re
 
 /// Whom the attack is on.
 pub(crate) struct Victim {
-    pub(crate) runtime: Runtime,
+    pub(crate) runtime: client::Runtime,
     pub(crate) sandbox_id: String,
     pub(crate) container_id: String,
 }
