@@ -5,14 +5,16 @@
 //!                                      │ one step for too long, or the pod is stopped
 //!                                      └─▶ an error; the place is free when the thread has ended
 //! ```
-//! A call that waits for such a file system cannot be taken back. Each access has a thread of its own, so that those
-//! that hang are in nobody's way: a pod has few places, and its next access waits for one of them or is refused.
+//! A call that waits for such a file system cannot be taken back. Each access has a thread, of those that do nothing else,
+//! so that those that hang are in nobody's way: a pod has few places, and its next access waits for one of them or is
+//! refused.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
@@ -34,7 +36,13 @@ const OF_ALL: usize = 1024;
 pub(crate) struct HostFiles {
     table: Arc<Table>,
     places: Arc<Places>,
+    threads: Threads,
 }
+
+/// One for each place. One that has nothing to do waits some seconds for the next access: a pod's come one after the
+/// other.
+#[derive(Debug)]
+struct Threads(Option<Runtime>);
 
 #[derive(Debug, Default)]
 struct Places {
@@ -139,7 +147,7 @@ impl Drop for GivesUp {
 
 impl HostFiles {
     pub(crate) fn new(table: &Arc<Table>) -> Self {
-        Self { table: Arc::clone(table), places: Arc::default() }
+        Self { table: Arc::clone(table), places: Arc::default(), threads: Threads::new() }
     }
 
     /// Runs `work`, which says of each step that it begins it. Dropping the future gives it up: it ends at its next
@@ -162,13 +170,12 @@ impl HostFiles {
         let (sender, mut result) = oneshot::channel();
         let (at, span) = (step.clone(), tracing::Span::current());
         let (stage, path) = (access.stage, access.path.clone());
-        let begun = std::thread::Builder::new().name("host files".to_owned()).spawn(move || {
+        self.threads.run(move || {
             let found = span.in_scope(|| at.next(stage, &path).and_then(|()| work(&at)));
             drop(place);
             // The caller may have left.
             let _ = sender.send(found);
         });
-        begun.map_err(Error::store("starting a thread for", &access.path))?;
         loop {
             let until = step.lock().since + access.longest_step;
             tokio::select! {
@@ -209,6 +216,29 @@ impl HostFiles {
             if timeout_at(by, freed).await.is_err() {
                 return Err(self.places.full(access));
             }
+        }
+    }
+}
+
+impl Threads {
+    fn new() -> Self {
+        let threads =
+            Builder::new_current_thread().max_blocking_threads(OF_ALL).thread_name("host files").build();
+        Self(Some(threads.expect("a runtime without drivers asks nothing of the kernel")))
+    }
+
+    fn run(&self, work: impl FnOnce() + Send + 'static) {
+        if let Some(threads) = &self.0 {
+            drop(threads.spawn_blocking(work));
+        }
+    }
+}
+
+impl Drop for Threads {
+    /// The daemon's end does not wait for those that hang.
+    fn drop(&mut self) {
+        if let Some(threads) = self.0.take() {
+            threads.shutdown_background();
         }
     }
 }
