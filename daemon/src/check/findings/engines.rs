@@ -37,8 +37,8 @@ pub(super) fn judge(config: &Config, facts: &Engines) -> Vec<Finding> {
     if facts.bridge_is_there {
         let bridge = &config.network.builtin_bridge;
         let text = format!(
-            "the bridge {bridge} of the built-in network is there, and no pod of ours is on it: it is another program's, or a \
-             killed daemon's, and will be removed with our last pod"
+            "the bridge {bridge} of the built-in network is there, and no pod of ours is on it: it is a killed daemon's, or \
+             another program's, and then it stays as it is and pods are refused"
         );
         findings.push(warn(SUBJECT, text, "choose another network.builtin_bridge if something else uses it"));
     }

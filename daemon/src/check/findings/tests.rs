@@ -94,7 +94,7 @@ fn other_engines_are_named_with_what_follows() {
     let server = || Some(Server { name: "containerd".into(), pid: 7 });
     check_one(|f| f.engines.on_cri_socket = server(), Level::Wrong, "containerd (process 7) listens on");
     check_one(|f| f.engines.on_nri_socket = server(), Level::Wrong, "NRI socket");
-    check_one(|f| f.engines.bridge_is_there = true, Level::Warn, "will be removed with our last pod");
+    check_one(|f| f.engines.bridge_is_there = true, Level::Warn, "then it stays as it is and pods are refused");
     check_one(|f| f.engines.unreadable_cache = Some("denied".into()), Level::Warn, "denied");
 }
 
