@@ -104,7 +104,7 @@ fn bad_files(config: &Config) -> BadFiles {
 pub(super) async fn read(config: &Config) -> Facts {
     let daemon = UnixStream::connect(&config.grpc.socket).ok();
     let (cni_files, cni_plugins) = cni(config);
-    let engines = engines::read(config, daemon.as_ref(), cni_files.first().map(PathBuf::as_path)).await;
+    let engines = engines::read(config, daemon.as_ref()).await;
     let mut runtimes = BTreeMap::new();
     for (name, handler) in &config.runtime.handlers {
         runtimes.insert(name.clone(), runtime(handler).await);

@@ -50,6 +50,15 @@ pub struct Others {
     pub attachments: BTreeMap<String, usize>,
     /// Files of the caches that cannot be read.
     pub unreadable: Vec<String>,
+    /// The network in use, if its plugins may be told to collect what nobody names.
+    pub collected: Option<String>,
+}
+
+impl Others {
+    /// Those of the files that may be about a network: its GC is left out because of them.
+    pub fn unreadable_of(&self, network: &str) -> Vec<&str> {
+        self.unreadable.iter().map(String::as_str).filter(|name| gc::is_of(name, network)).collect()
+    }
 }
 
 /// The CNI client.
@@ -266,7 +275,12 @@ impl Cni {
 /// Reads the caches as [`Cni::gc`] does.
 pub(crate) async fn others(config: &linkspan_config::Network, root_dir: &Path) -> Result<Others, Error> {
     let cached = Cache::new(&config.cache_dir, root_dir).survey().await?;
-    let mut others = Others { attachments: BTreeMap::new(), unreadable: cached.unreadable };
+    let list = conf::load_dir(&config.conf_dir).ok().and_then(|found| found.list);
+    let mut others = Others {
+        attachments: BTreeMap::new(),
+        unreadable: cached.unreadable,
+        collected: list.filter(NetworkList::has_gc).map(|list| list.name),
+    };
     for entry in cached.foreign {
         *others.attachments.entry(entry.network_name).or_default() += 1;
     }

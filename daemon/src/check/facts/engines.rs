@@ -18,10 +18,6 @@ pub(in super::super) struct Engines {
     pub(in super::super) attachments: Others,
     /// Why the caches could not be read.
     pub(in super::super) unreadable_cache: Option<String>,
-    /// The CNI network in use.
-    pub(in super::super) network: Option<String>,
-    /// Whether its configuration lets plugins collect what nobody names.
-    pub(in super::super) has_gc: bool,
     /// Who listens on the CRI socket, if that is no Linkspan.
     pub(in super::super) on_cri_socket: Option<Server>,
     /// Who listens on the NRI socket that a daemon started now would want.
@@ -52,13 +48,10 @@ const SOCKETS: [(&str, &str); 4] = [
     ("cri-dockerd.sock", "cri-dockerd"),
 ];
 
-/// `daemon` is a connection to the CRI socket, `list` the CNI configuration in use. Engines' own sockets are not connected to:
-/// systemd would start one whose socket it holds.
-pub(super) async fn read(config: &Config, daemon: Option<&UnixStream>, list: Option<&Path>) -> Engines {
+/// `daemon` is a connection to the CRI socket. Engines' own sockets are not connected to: systemd would start one whose
+/// socket it holds.
+pub(super) async fn read(config: &Config, daemon: Option<&UnixStream>) -> Engines {
     let network = &config.network;
-    let list = list.and_then(|path| fs::read(path).ok());
-    let list: serde_json::Value =
-        list.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
     let on_cri_socket = daemon.and_then(server).filter(|server| server.name != "linkspan");
     // A Linkspan that serves has it already.
     let wants_nri_socket =
@@ -72,8 +65,6 @@ pub(super) async fn read(config: &Config, daemon: Option<&UnixStream>, list: Opt
         running: running(&text("/proc/net/unix")),
         attachments,
         unreadable_cache,
-        network: list["name"].as_str().map(str::to_owned),
-        has_gc: has_gc(&list),
         on_nri_socket: nri.as_ref().and_then(server),
         on_cri_socket,
         bridge_is_there: network.builtin
@@ -104,21 +95,6 @@ fn server(stream: &UnixStream) -> Option<Server> {
     let pid = sockopt::socket_peercred(stream).ok()?.pid.as_raw_nonzero().get();
     let name = text(&format!("/proc/{pid}/comm")).trim().to_owned();
     (!name.is_empty()).then_some(Server { name, pid })
-}
-
-/// From CNI 1.1 on, unless it is forbidden, in quotes or without (libcni takes both).
-fn has_gc(list: &serde_json::Value) -> bool {
-    let several = list["cniVersions"].as_array().into_iter().flatten();
-    let versions = several.chain([&list["cniVersion"]]).filter_map(serde_json::Value::as_str);
-    let knows = versions.filter_map(|version| {
-        let mut numbers = version.split('.').map(|number| number.parse::<u32>().unwrap_or(0));
-        Some((numbers.next()?, numbers.next()?))
-    });
-    let forbidden = match &list["disableGC"] {
-        serde_json::Value::String(text) => text.eq_ignore_ascii_case("true"),
-        other => other == true,
-    };
-    !forbidden && knows.max().is_some_and(|version| version >= (1, 1))
 }
 
 #[cfg(test)]

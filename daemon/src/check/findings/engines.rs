@@ -53,12 +53,11 @@ fn attachments(facts: &Engines) -> Vec<Finding> {
         let text = format!("the CNI cache cannot be read, and addresses will not be collected: {reason}");
         findings.push(warn(SUBJECT, text, "mend what is said, or set another network.cache_dir"));
     }
-    let in_use = facts.network.as_deref().unwrap_or_default();
     for (network, count) in &others.attachments {
         let text = format!(
             "attachments to the CNI network {network} that are not of this daemon: {count}; they are left alone"
         );
-        findings.push(match facts.has_gc && network == in_use {
+        findings.push(match others.collected.as_ref() == Some(network) {
             false => fine(SUBJECT, text),
             true => warn(
                 SUBJECT,
@@ -67,11 +66,11 @@ fn attachments(facts: &Engines) -> Vec<Finding> {
             ),
         });
     }
-    let about_it = |name: &&String| name.strip_prefix(in_use).is_some_and(|rest| rest.starts_with('-'));
-    let unreadable: Vec<&str> = others.unreadable.iter().filter(about_it).map(String::as_str).collect();
-    if facts.has_gc && !unreadable.is_empty() {
+    let Some(collected) = &others.collected else { return findings };
+    let unreadable = others.unreadable_of(collected);
+    if !unreadable.is_empty() {
         let text = format!(
-            "the CNI cache has entries of the network {in_use} that cannot be read, and GC is left out because of them: {}",
+            "the CNI cache has entries of the network {collected} that cannot be read, and GC is left out because of them: {}",
             unreadable.join(", ")
         );
         findings.push(warn(SUBJECT, text, "remove them if no engine needs them"));

@@ -94,7 +94,11 @@ fn other_engines_are_named_with_what_follows() {
     let server = || Some(Server { name: "containerd".into(), pid: 7 });
     check_one(|f| f.engines.on_cri_socket = server(), Level::Wrong, "containerd (process 7) listens on");
     check_one(|f| f.engines.on_nri_socket = server(), Level::Wrong, "NRI socket");
-    check_one(|f| f.engines.bridge_is_there = true, Level::Warn, "then it stays as it is and pods are refused");
+    check_one(
+        |f| f.engines.bridge_is_there = true,
+        Level::Warn,
+        "then it stays as it is and pods are refused",
+    );
     check_one(|f| f.engines.unreadable_cache = Some("denied".into()), Level::Warn, "denied");
 }
 
@@ -103,9 +107,9 @@ fn a_network_that_is_shared_should_forbid_gc() {
     let shared = |has_gc| {
         move |f: &mut Facts| {
             let attachments = [("pods".to_owned(), 12)].into();
-            f.engines.attachments = Others { attachments, unreadable: vec!["pods-old-eth0".into()] };
-            f.engines.network = Some("pods".into());
-            f.engines.has_gc = has_gc;
+            let unreadable = vec!["pods-old-eth0".into()];
+            let collected = Some("pods".to_owned()).filter(|_| has_gc);
+            f.engines.attachments = Others { attachments, unreadable, collected };
         }
     };
     assert_eq!(check(shared(false)), []);
@@ -117,7 +121,7 @@ fn a_network_that_is_shared_should_forbid_gc() {
     assert!(said[1].1.contains("pods-old-eth0"), "{said:?}");
     let of_another = |f: &mut Facts| {
         shared(true)(f);
-        f.engines.network = Some("another".into());
+        f.engines.attachments.collected = Some("another".into());
     };
     assert_eq!(check(of_another), []);
 }

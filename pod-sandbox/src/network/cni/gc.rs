@@ -37,13 +37,16 @@ pub(crate) enum Plugins {
     Spare { unreadable: Vec<String> },
 }
 
+/// Whether a file of the cache is about the network, by whose name it begins.
+pub(super) fn is_of(name: &str, network: &str) -> bool {
+    name.strip_prefix(network).is_some_and(|rest| rest.starts_with('-'))
+}
+
 /// `pods` are the sandboxes that this daemon has a record of, `network` is the one that GC is for.
 pub(crate) fn decide(cached: Survey, pods: &[&str], network: Option<&str>) -> Plan {
     let is_pod = |id: &str| pods.contains(&id);
     let network = network.unwrap_or_default();
-    // The file of an entry begins with the network's name.
-    let about_it = |name: &String| name.strip_prefix(network).is_some_and(|rest| rest.starts_with('-'));
-    let unreadable: Vec<String> = cached.unreadable.into_iter().filter(about_it).collect();
+    let unreadable: Vec<String> = cached.unreadable.into_iter().filter(|name| is_of(name, network)).collect();
     // Also those whose namespace is not there: it may lie in another mount namespace, and its address is not ours to free.
     let foreign = cached.foreign.into_iter().filter(|entry| !is_pod(&entry.container_id));
     let (of_network, of_others): (Vec<_>, Vec<_>) = foreign.partition(|entry| entry.network_name == network);

@@ -1,5 +1,3 @@
-use serde_json::json;
-
 use super::*;
 
 #[test]
@@ -22,20 +20,6 @@ Num       RefCount Protocol Flags    Type St Inode Path
         ("CRI-O", "/var/run/crio/crio.sock"),
     ];
     assert_eq!(found, expected.map(|(name, socket)| (name, PathBuf::from(socket))));
-}
-
-#[test]
-fn a_list_has_gc_from_1_1_on_unless_it_says_no() {
-    for (list, expected) in [
-        (json!({"cniVersion": "1.0.0"}), false),
-        (json!({"cniVersion": "1.1.0"}), true),
-        (json!({"cniVersion": "0.4.0", "cniVersions": ["1.1.0"]}), true),
-        (json!({"cniVersion": "1.1.0", "disableGC": true}), false),
-        (json!({"cniVersion": "1.1.0", "disableGC": "True"}), false),
-        (json!(null), false),
-    ] {
-        assert_eq!(has_gc(&list), expected, "{list}");
-    }
 }
 
 #[test]

@@ -232,3 +232,18 @@ async fn the_cache_has_libcnis_place_and_format() {
     cache.remove(&entry).await.unwrap();
     assert!(!path.exists());
 }
+
+#[test]
+fn a_list_has_gc_from_1_1_on_unless_it_says_no() {
+    for (list, expected) in [
+        (json!({"name": "n", "cniVersion": "1.0.0"}), false),
+        (json!({"name": "n", "cniVersion": "1.1.0"}), true),
+        (json!({"name": "n", "cniVersion": "0.4.0", "cniVersions": ["1.1.0"]}), true),
+        (json!({"name": "n", "cniVersion": "1.1.0", "disableGC": true}), false),
+        (json!({"name": "n", "cniVersion": "1.1.0", "disableGC": "True"}), false),
+        (json!(null), false),
+    ] {
+        let read = NetworkList::from_list(list.to_string().as_bytes(), Path::new("a.conflist"));
+        assert_eq!(read.is_ok_and(|list| list.has_gc()), expected, "{list}");
+    }
+}
