@@ -1,9 +1,14 @@
 //! A fuzz target as a property test: its corpus, and what a random generator makes of it. Not a crate: each crate's tests include
 //! this file, since what they fuzz is theirs alone.
 
+#[path = "random.rs"]
+mod random;
+
 use std::fs;
 use std::hash::{BuildHasher, RandomState};
 use std::path::Path;
+
+use random::Random;
 
 /// Longer inputs make no test better, and every test slower.
 const MOST_BYTES: usize = 16 << 10;
@@ -59,18 +64,7 @@ impl Drop for Told<'_> {
     }
 }
 
-/// SplitMix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators).
-struct Random(u64);
-
 impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
     /// Less than `end`; 0 for 0.
     fn below(&mut self, end: usize) -> usize {
         (self.next() % end.max(1) as u64) as usize

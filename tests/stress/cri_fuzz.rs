@@ -4,6 +4,8 @@
 //! Half of the messages are good ones with arbitrary fields behind them, which protobuf merges. What names something of the host
 //! comes from a vocabulary of things that are this run's own (`cri_fuzz/words.rs`).
 
+#[path = "../../fuzz/random.rs"]
+mod random;
 #[path = "../../fuzz/structure.rs"]
 mod structure;
 mod words;
@@ -19,6 +21,7 @@ use bytes::{Buf, BufMut, Bytes};
 use linkspan_cri_api::{FILE_DESCRIPTOR_SET, RPCS, Rpc, v1};
 use linkspan_tests::{client, leftovers, requests, wait};
 use prost::Message;
+use random::Random;
 use structure::{Choices, Protocol};
 use tokio::time::timeout;
 use tonic::client::Grpc;
@@ -392,18 +395,7 @@ fn rand_of_clock() -> u32 {
     now.map_or(0, |since| since.subsec_nanos())
 }
 
-/// SplitMix64.
-struct Random(u64);
-
 impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
     fn rpc(&mut self) -> &'static Rpc {
         let weight =
             |rpc: &Rpc| OFTEN.iter().find(|(name, _)| *name == rpc.name).map_or(1, |(_, often)| *often);
