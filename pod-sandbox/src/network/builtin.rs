@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::netlink::nft;
+use super::netlink::nft::{self, Chain};
 use super::{Attachment, Error, INTERFACE, NetworkStatus, Readiness};
 use ledger::{Ledger, Record};
 use subnet::Subnet;
@@ -224,9 +224,12 @@ impl Inner {
     }
 
     fn write_rules(&self, ledger: &Ledger) -> Result<(), Error> {
+        self.write_chains(&firewall::chains(&self.bridge, &self.subnets, ledger.records()))
+    }
+
+    fn write_chains(&self, chains: &[Chain]) -> Result<(), Error> {
         let table = firewall::table(&self.bridge);
-        nft::replace(&table, &firewall::chains(&self.bridge, &self.subnets, ledger.records()))
-            .map_err(Error::netlink(format!("writing nftables table {table}")))
+        nft::replace(&table, chains).map_err(Error::netlink(format!("writing nftables table {table}")))
     }
 
     fn remove_all(&self) -> Result<(), Error> {

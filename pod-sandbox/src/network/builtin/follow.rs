@@ -58,6 +58,6 @@ impl Inner {
             expected,
             "nftables rules were changed by somebody else and are written again"
         );
-        self.write_rules(&ledger)
+        self.write_chains(&chains)
     }
 }

@@ -4,13 +4,11 @@ use std::io;
 
 use rustix::io::Errno;
 
-use super::message::Message;
+use super::message::{Message, NLM_F_CREATE, NLM_F_EXCL};
 use super::{Socket, errno};
 
 const RTM_NEWQDISC: u16 = 36;
 const RTM_NEWTFILTER: u16 = 44;
-const NLM_F_EXCL: u16 = 0x200;
-const NLM_F_CREATE: u16 = 0x400;
 
 const TCA_KIND: u16 = 1;
 const TCA_OPTIONS: u16 = 2;

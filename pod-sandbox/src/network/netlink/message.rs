@@ -1,5 +1,11 @@
 //! Netlink messages: header, fixed part, attributes; all aligned to four bytes.
 
+// Of requests that make something (`linux/netlink.h`).
+pub(super) const NLM_F_REPLACE: u16 = 0x100;
+pub(super) const NLM_F_EXCL: u16 = 0x200;
+pub(super) const NLM_F_CREATE: u16 = 0x400;
+pub(super) const NLM_F_APPEND: u16 = 0x800;
+
 /// `struct nlmsghdr`.
 pub(crate) const HEADER_BYTES: usize = 16;
 const NLA_F_NESTED: u16 = 0x8000;

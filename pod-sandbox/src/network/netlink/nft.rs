@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use rustix::io::Errno;
 
-use super::message::{Message, attributes};
+use super::message::{Message, NLM_F_APPEND, NLM_F_CREATE, attributes};
 use super::{Socket, errno};
 
 const SUBSYSTEM: u16 = 10;
@@ -18,9 +18,6 @@ const NEWCHAIN: u16 = 3;
 const NEWRULE: u16 = 6;
 const GETRULE: u16 = 7;
 const DELRULE: u16 = 8;
-
-const NLM_F_CREATE: u16 = 0x400;
-const NLM_F_APPEND: u16 = 0x800;
 
 const NFPROTO_UNSPEC: u8 = 0;
 /// Both IP families in one table.
