@@ -10,6 +10,7 @@
 //! refused.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -128,6 +129,17 @@ impl Step {
             return Err(Error::Lost { what: stage.to_owned() });
         }
         *at = At { stage, path: path.to_owned(), since: Instant::now(), given_up: false };
+        Ok(())
+    }
+
+    /// Begins one in which the file system of a directory is asked for the first time. What is wrong with the directory, its
+    /// reader tells.
+    ///
+    /// # Errors
+    /// As [`Step::next`].
+    pub(crate) fn ask(&self, stage: &'static str, dir: &Path) -> Result<(), Error> {
+        self.next(stage, dir)?;
+        let _ = fs::metadata(dir);
         Ok(())
     }
 

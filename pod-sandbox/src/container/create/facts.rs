@@ -141,11 +141,7 @@ fn read_now(
 }
 
 fn hooks(inner: &Inner, step: &Step) -> Result<OciHooks, Error> {
-    for dir in &inner.settings.hooks_dirs {
-        step.next("looking at hooks directory", dir)?;
-        // What is wrong with it, its reader tells.
-        let _ = fs::metadata(dir);
-    }
+    inner.settings.hooks_dirs.iter().try_for_each(|dir| step.ask("looking at hooks directory", dir))?;
     Ok(OciHooks::read(&inner.settings.hooks_dirs)?)
 }
 

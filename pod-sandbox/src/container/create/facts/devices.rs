@@ -59,11 +59,7 @@ pub(super) fn cdi(config: &ContainerConfig, dirs: &[PathBuf], step: &Step) -> Re
     if names.is_empty() {
         return Ok(Edits::default());
     }
-    for dir in dirs {
-        step.next("looking at CDI directory", dir)?;
-        // What is wrong with it, its reader tells.
-        let _ = std::fs::metadata(dir);
-    }
+    dirs.iter().try_for_each(|dir| step.ask("looking at CDI directory", dir))?;
     let refused = |reason| Error::bad(cdi::field(config), reason);
     Registry::read(dirs).resolve_on_host(&names).map_err(refused)
 }
