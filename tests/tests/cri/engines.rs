@@ -81,14 +81,22 @@ async fn record(node: &mut Node) -> Result<String> {
     Ok(list["name"].as_str().unwrap_or_default().to_owned())
 }
 
-#[tokio::test]
-async fn plugins_collect_what_is_ours_and_hear_that_the_rest_is_valid() {
-    need!();
+/// A node whose plugins note what they are called for, in a folder; with the name of its network.
+async fn with_recorder(test: impl AsyncFnOnce(&mut Node, &Path, &str) -> Result<()>) {
     let folder = tempfile::tempdir().expect("a folder");
     let bin = recording_plugins(folder.path()).expect("plugins");
     let options = Options { cni_bin_dir: Some(bin), ..Options::default() };
     node::with(options, async |node| {
         let name = record(node).await?;
+        test(node, folder.path(), &name).await
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn plugins_collect_what_is_ours_and_hear_that_the_rest_is_valid() {
+    need!();
+    with_recorder(async |node, folder, name| {
         let sandbox_id = node.run_sandbox(&requests::sandbox(node, "ours"), "").await?;
         let theirs = Foreign::attach(node).await?;
         node.kill()?;
@@ -99,13 +107,13 @@ async fn plugins_collect_what_is_ours_and_hear_that_the_rest_is_valid() {
         let mut entry: serde_json::Value = serde_json::from_str(&entry.replace(&sandbox_id, &stray))?;
         entry.as_object_mut().unwrap().remove("result");
         fs::write(results.join(format!("{name}-{stray}-eth0")), entry.to_string())?;
-        fs::remove_file(folder.path().join("calls"))?;
+        fs::remove_file(folder.join("calls"))?;
 
         node.start_again().await?;
-        let calls = fs::read_to_string(folder.path().join("calls"))?;
+        let calls = fs::read_to_string(folder.join("calls"))?;
         let calls: Vec<&str> = calls.lines().filter(|call| !call.starts_with("STATUS")).collect();
         assert_eq!(calls, [format!("DEL {stray}").as_str(), "GC "]);
-        let gc: serde_json::Value = serde_json::from_slice(&fs::read(folder.path().join("GC.json"))?)?;
+        let gc: serde_json::Value = serde_json::from_slice(&fs::read(folder.join("GC.json"))?)?;
         let valid = gc["cni.dev/valid-attachments"].as_array().unwrap();
         let valid: Vec<&str> = valid.iter().filter_map(|one| one["containerID"].as_str()).collect();
         assert_eq!(valid, [sandbox_id.as_str(), &theirs.id]);
@@ -120,17 +128,13 @@ async fn plugins_collect_what_is_ours_and_hear_that_the_rest_is_valid() {
 #[tokio::test]
 async fn a_pod_whose_record_is_lost_is_detached_while_its_namespace_is_there() {
     need!();
-    let folder = tempfile::tempdir().expect("a folder");
-    let bin = recording_plugins(folder.path()).expect("plugins");
-    let options = Options { cni_bin_dir: Some(bin), ..Options::default() };
-    node::with(options, async |node| {
-        record(node).await?;
+    with_recorder(async |node, folder, _| {
         let sandbox_id = node.run_sandbox(&requests::sandbox(node, "lost"), "").await?;
         node.kill()?;
         let record = node.prefix().join("var/lib/linkspan/state/sandboxes");
         fs::remove_file(record.join(format!("{sandbox_id}.json")))?;
         node.start_again().await?;
-        let calls = fs::read_to_string(folder.path().join("namespaces"))?;
+        let calls = fs::read_to_string(folder.join("namespaces"))?;
         let netns = calls.lines().find_map(|call| call.strip_prefix(&format!("DEL {sandbox_id}")));
         ensure!(netns.is_some_and(|netns| netns.trim().starts_with('/')), "without a namespace: {calls}");
         assert_eq!(node.network.addresses()?, [""; 0]);
