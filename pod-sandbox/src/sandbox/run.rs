@@ -77,8 +77,6 @@ async fn run(
     runtime_handler: String,
     handler: String,
 ) -> Result<SandboxId, Error> {
-    // What the runtime can do; and that it is there at all, before anything is made for it.
-    inner.handler(&handler)?.runtime.features().await?;
     let facts = facts::read(&inner, &config, runtime_handler, handler).await?;
     let plan = plan::decide(config, &facts)?;
     let first_container = match plan.record.kind {

@@ -48,13 +48,11 @@ pub(super) async fn read(
     runtime_handler: String,
     handler: String,
 ) -> Result<Facts, Error> {
-    let no_user_namespaces = match user_namespace::of(config) {
-        Some(_) => {
-            let handler = inner.handler(&handler)?;
-            user_namespace::obstacle(inner, handler, &handler.runtime.features().await?)
-        }
-        None => None,
-    };
+    let asked = inner.handler(&handler)?;
+    // Whatever it can do: that it is there at all, before anything is made for it.
+    let features = asked.runtime.features().await?;
+    let no_user_namespaces =
+        user_namespace::of(config).and_then(|_| user_namespace::obstacle(inner, asked, &features));
     let (host_resolv_conf, host_hosts) = name_files(inner, config).await?;
     let host_name = rustix::system::uname().nodename().to_string_lossy().into_owned();
     Ok(Facts {
