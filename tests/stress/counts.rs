@@ -24,6 +24,7 @@ pub(crate) struct Counts {
     processes: usize,
     /// As the daemon's metrics count them.
     pub(crate) open_sessions: usize,
+    daemon_pid: i32,
 }
 
 impl Counts {
@@ -42,8 +43,8 @@ impl Counts {
             Some(address) => open_sessions(address).await?,
             None => 0,
         };
-        let (daemon, processes) = (held(daemon), processes.len());
-        Ok(Counts { daemon, monitors, processes, open_sessions })
+        let processes = processes.len();
+        Ok(Counts { daemon: held(daemon), monitors, processes, open_sessions, daemon_pid: daemon })
     }
 
     /// Descriptors, threads and processes as before, memory within a tenth.
@@ -60,7 +61,13 @@ impl Counts {
         ensure!(self.open_sessions <= before.open_sessions, "{} sessions are open", self.open_sessions);
         ensure!(self.processes <= before.processes, "{} processes", self.processes);
         for (name, now, then) in self.beside(before) {
-            ensure!(now.descriptors <= then.descriptors, "{name}: {} descriptors", now.descriptors);
+            ensure!(
+                now.descriptors <= then.descriptors,
+                "{name}: {} descriptors, {} before; the daemon's: {}",
+                now.descriptors,
+                then.descriptors,
+                links(self.daemon_pid).join(", ")
+            );
             ensure!(now.threads <= then.threads, "{name}: {} threads", now.threads);
         }
         Ok(())
@@ -111,6 +118,12 @@ fn held(pid: i32) -> Held {
         threads: entries("task"),
         pss_kib: pss.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0),
     }
+}
+
+/// What each of its descriptors is of.
+fn links(pid: i32) -> Vec<String> {
+    let entries = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    entries.filter_map(|entry| Some(fs::read_link(entry.path()).ok()?.display().to_string())).collect()
 }
 
 impl fmt::Display for Counts {

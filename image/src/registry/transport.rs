@@ -13,6 +13,8 @@ use super::proxy::Proxies;
 use crate::{Digest, Error};
 
 const DEFAULT_DIAL_TIMEOUT: Duration = Duration::from_secs(30);
+/// For which a connection without a request is kept for the next one, as containerd keeps it. Twice as long at most.
+const IDLE: Duration = Duration::from_secs(30);
 /// More settings than this are not alive at the same time; certificates that changed leave clients behind.
 const MAX_CLIENTS: usize = 64;
 
@@ -149,6 +151,7 @@ impl Transport {
             .referer(false)
             .connect_timeout(key.dial_timeout)
             .tcp_keepalive(Duration::from_secs(30))
+            .pool_idle_timeout(IDLE)
             .http2_adaptive_window(true)
             // Asked for each connection, also of a redirect's target and a token server.
             .proxy(Proxy::custom(move |url| proxies.of(url).cloned()))
