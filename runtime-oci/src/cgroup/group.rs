@@ -23,20 +23,32 @@ const DRAIN: Duration = Duration::from_secs(2);
 const DEATH: Duration = Duration::from_secs(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 
+/// In every hierarchy or, if one of them refuses, in none.
 pub(super) fn create(layout: &Layout, below: &Path) -> Result<bool, Error> {
-    let mut made = false;
-    for tree in &layout.hierarchies {
-        made |= create_dirs(&tree.mount, below)?;
-        if tree.controllers.iter().any(|controller| controller == "cpuset") {
-            inherit_cpuset(&tree.mount, below)?;
+    let mut made = Vec::new();
+    let created = layout.hierarchies.iter().try_for_each(|tree| {
+        if create_dirs(&tree.mount, below)? {
+            made.push(tree.mount.join(below));
         }
+        match tree.controllers.iter().any(|controller| controller == "cpuset") {
+            true => inherit_cpuset(&tree.mount, below),
+            false => Ok(()),
+        }
+    });
+    if let Err(error) = created {
+        for dir in made {
+            if let Err(error) = fs::remove_dir(&dir) {
+                tracing::warn!(group = %dir.display(), %error, "a half-made control group was not removed");
+            }
+        }
+        return Err(error);
     }
     if layout.mode == CgroupMode::V2 {
         for tree in &layout.hierarchies {
             delegate(&tree.mount, below);
         }
     }
-    Ok(made)
+    Ok(!made.is_empty())
 }
 
 /// Like `mkdir -p`, but again from the top if someone removes an empty group above meanwhile.

@@ -6,7 +6,7 @@ use std::fs;
 use anyhow::{Context, Result};
 use linkspan_cri_api::v1;
 use linkspan_tests::node::Node;
-use linkspan_tests::{need, node, requests};
+use linkspan_tests::{leftovers, need, node, requests};
 use tonic::{Code, Status};
 
 const MIB: i64 = 1 << 20;
@@ -227,6 +227,28 @@ async fn the_stop_signal_of_the_request_goes_before_the_images_and_is_told() {
             node.stop_container(&id, 20).await?;
             assert_eq!(node.container_status(&id).await?.exit_code, code, "{name}");
         }
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_pod_whose_limits_cannot_be_set_leaves_no_group() {
+    need!();
+    node::run(async |node| {
+        let mut sandbox = requests::sandbox(node, "no-such-cpu");
+        let linux = sandbox.linux.get_or_insert_default();
+        linux.resources =
+            Some(v1::LinuxContainerResources { cpuset_cpus: "9999".into(), ..Default::default() });
+        let groups = || {
+            let all = leftovers::cgroups(node.cgroup()).into_iter();
+            all.filter(|group| !group.ends_with("monitors") && !group.ends_with(node.cgroup()))
+                .collect::<Vec<_>>()
+        };
+        let request = v1::RunPodSandboxRequest { config: Some(sandbox), runtime_handler: String::new() };
+        let refused = node.runtime.clone().run_pod_sandbox(request).await.unwrap_err();
+        assert!(refused.message().contains("cpuset.cpus"), "{}", refused.message());
+        assert_eq!(groups(), Vec::<std::path::PathBuf>::new());
         Ok(())
     })
     .await;

@@ -97,32 +97,40 @@ async fn directories(inner: &Inner, plan: &SandboxPlan, undo: &mut Undo) -> Resu
     inner.host_files.run(access, make).await
 }
 
+/// Each group's way back is there before what may fail once it is made.
 async fn cgroup(
     inner: &Arc<Inner>,
     record: &mut SandboxRecord,
     plan: &SandboxPlan,
     undo: &mut Undo,
 ) -> Result<(), Error> {
+    parent_cgroup(inner, record, undo).await?;
     let (cgroups, paths, limits) = (inner.cgroups.clone(), record.cgroup.clone(), plan.pod_limits.clone());
     let (undo_cgroups, ours) = (inner.cgroups.clone(), record.cgroup.pause.clone());
     undo.push("remove pause's cgroup", move || async move { Ok(undo_cgroups.remove(&ours).await?) });
-    let (own, owner) = (inner.pod_cgroup(record.id.as_str()), Arc::clone(inner));
-    let is_own = paths.parent == own;
-    let parent_made = blocking("making a pod's cgroup", move || {
-        let parent_made = cgroups.create(&paths.parent)?;
-        if is_own {
-            own_cgroups::mark(&owner, &paths.parent);
-        }
+    blocking("making pause's cgroup", move || {
         cgroups.create(&paths.pause)?;
-        if let Some(limits) = limits {
-            cgroups.apply(&paths.parent, &limits)?;
-        }
-        Ok(parent_made)
+        Ok(limits.map_or(Ok(()), |limits| cgroups.apply(&paths.parent, &limits))?)
     })
     .await?;
-    if parent_made {
-        record.cgroup.made.push(record.cgroup.parent.clone());
-        let (owner, parent) = (Arc::clone(inner), record.cgroup.parent.clone());
+    record.cgroup.made.push(record.cgroup.pause.clone());
+    Ok(())
+}
+
+async fn parent_cgroup(inner: &Arc<Inner>, record: &mut SandboxRecord, undo: &mut Undo) -> Result<(), Error> {
+    let parent = record.cgroup.parent.clone();
+    let is_own = parent == inner.pod_cgroup(record.id.as_str());
+    let (owner, path) = (Arc::clone(inner), parent.clone());
+    let is_made = blocking("making a pod's cgroup", move || {
+        let is_made = owner.cgroups.create(&path)?;
+        if is_own {
+            own_cgroups::mark(&owner, &path);
+        }
+        Ok(is_made)
+    });
+    if is_made.await? {
+        record.cgroup.made.push(parent.clone());
+        let owner = Arc::clone(inner);
         undo.push("remove pod's cgroup", move || async move {
             match is_own {
                 true => Ok(owner.cgroups.remove(&parent).await?),
@@ -130,7 +138,6 @@ async fn cgroup(
             }
         });
     }
-    record.cgroup.made.push(record.cgroup.pause.clone());
     Ok(())
 }
 
