@@ -13,7 +13,7 @@ use std::task::{Context, Poll, ready};
 use linkspan_runtime_oci::monitor::Monitor;
 use linkspan_runtime_oci::{Terminal, TerminalSize};
 use rustix::pipe::{PipeFlags, pipe_with};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::unix::pipe::{Receiver, Sender};
 
 use crate::container::attach::InputEnd;
@@ -26,6 +26,9 @@ pub struct ExecSession {
     /// The exit code, 128 + n for signal n. Dropped before that, the process is hung up (SIGHUP), and 10 seconds
     /// later killed with its tree.
     pub end: SessionEnd<i32>,
+    /// Resolves when a process whose `end` was dropped has been hung up, or is gone. Holds its terminal until then: a
+    /// terminal that goes ends whom the signal has not reached yet, and their children are not found any more.
+    pub hung_up: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
 /// A client joined to a container's own streams. Dropping it detaches; the container goes on.
@@ -121,6 +124,14 @@ impl SessionInput {
         let (theirs, ours) = new_pipe()?;
         let ours = Sender::from_owned_fd(ours).map_err(Error::store("watching a", PIPE))?;
         Ok((Self { way: Sink::Pipe(ours), end }, theirs))
+    }
+
+    /// Resolves when nobody can read it any more; for a terminal, whose end is no end of input, at once.
+    pub async fn unread(&mut self) {
+        if let Sink::Pipe(pipe) = &self.way {
+            // An error would mean that nobody watches it any more.
+            let _ = pipe.ready(Interest::ERROR).await;
+        }
     }
 }
 
@@ -232,3 +243,6 @@ const PIPE: &str = "pipe";
 fn new_pipe() -> Result<(OwnedFd, OwnedFd), Error> {
     pipe_with(PipeFlags::CLOEXEC).map_err(Error::sys("making a", PIPE))
 }
+
+#[cfg(test)]
+mod tests;

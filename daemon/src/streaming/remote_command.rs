@@ -19,8 +19,11 @@ mod spdy;
 mod status;
 
 use std::future::Future;
+use std::pin::Pin;
 
-use linkspan_pod_sandbox::{AttachSession, Error, ExecSession, Resizer, SessionIo, TerminalSize};
+use linkspan_pod_sandbox::{
+    AttachSession, Error, ExecSession, Resizer, SessionInput, SessionIo, TerminalSize,
+};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 
@@ -69,12 +72,24 @@ pub(crate) struct EndSink {
 
 /// What a client is joined to.
 pub(crate) struct Process<E, R> {
-    pub(crate) stdin: Option<BoxWrite>,
+    pub(crate) stdin: Option<Box<dyn ProcessInput>>,
     pub(crate) stdout: Option<BoxRead>,
     pub(crate) stderr: Option<BoxRead>,
     pub(crate) resizer: Option<R>,
     /// Resolves when it is over. Dropped before that, the process is told that its client has left.
     pub(crate) end: E,
+}
+
+/// Where a client's input goes.
+pub(crate) trait ProcessInput: AsyncWrite + Send + Unpin {
+    /// Resolves when nobody can read it any more.
+    fn unread(&mut self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+}
+
+impl ProcessInput for SessionInput {
+    fn unread(&mut self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(Self::unread(self))
+    }
 }
 
 /// Sets the size of a terminal.
@@ -88,12 +103,12 @@ impl Resize for Resizer {
     }
 }
 
-/// An exec'd process; its end is the exit code.
+/// An exec'd process, whose end is the exit code, and when it has been hung up, if its client leaves.
 pub(crate) fn exec_process(
     session: ExecSession,
-) -> Process<impl Future<Output = Result<i32, Error>> + Send, Resizer> {
-    let ExecSession { io, mut end, .. } = session;
-    process(io, async move { end.wait().await })
+) -> (Process<impl Future<Output = Result<i32, Error>> + Send, Resizer>, impl Future<Output = ()> + Send) {
+    let ExecSession { io, mut end, hung_up } = session;
+    (process(io, async move { end.wait().await }), hung_up)
 }
 
 /// A container that a client is attached to; its end is that of its output.
@@ -107,7 +122,7 @@ pub(crate) fn attach_process(
 fn process<E>(io: SessionIo, end: E) -> Process<E, Resizer> {
     let SessionIo { input, stdout, stderr, resizer, .. } = io;
     Process {
-        stdin: input.map(|input| Box::new(input) as BoxWrite),
+        stdin: input.map(|input| Box::new(input) as Box<dyn ProcessInput>),
         stdout: stdout.map(|output| Box::new(output) as BoxRead),
         stderr: stderr.map(|output| Box::new(output) as BoxRead),
         resizer,

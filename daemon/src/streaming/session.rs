@@ -59,7 +59,10 @@ async fn exec(client: Client, pods: Pods, container: ContainerId, command: Vec<S
         return;
     };
     match session {
-        Ok(session) => remote_command::run_exec(client, remote_command::exec_process(session)).await,
+        Ok(session) => {
+            let (process, hung_up) = remote_command::exec_process(session);
+            remote_command::run_exec(client, process, hung_up).await;
+        }
         Err(error) => client.fail(format!("error executing command in container: {error}")).await,
     }
 }

@@ -57,28 +57,37 @@ struct Run {
 impl Run {
     fn on_pipes(self, streams: StreamSet) -> Result<ExecSession, Error> {
         let (io, ProcessEnds { stdin, stdout, stderr }) = SessionIo::pipes(streams, None)?;
-        Ok(ExecSession { io, end: self.start(ExecStdio::Pipes { stdin, stdout, stderr }) })
+        let (end, hung_up) = self.start(ExecStdio::Pipes { stdin, stdout, stderr });
+        Ok(ExecSession { io, end, hung_up: Box::pin(hung_up) })
     }
 
     async fn on_terminal(self, streams: StreamSet) -> Result<ExecSession, Error> {
         let (taker, comes) = oneshot::channel();
-        let mut end = self.start(ExecStdio::Terminal(taker));
+        let (mut end, hung_up) = self.start(ExecStdio::Terminal(taker));
         let Ok(terminal) = comes.await else {
             // Without one, the process was not started.
             let code = end.wait().await?;
             return Err(Error::Lost { what: format!("an exec's terminal; exit code {code}") });
         };
-        Ok(ExecSession { io: SessionIo::terminal(&terminal, streams), end })
+        let io = SessionIo::terminal(&terminal, streams);
+        let hung_up = async move {
+            hung_up.await;
+            drop(terminal);
+        };
+        Ok(ExecSession { io, end, hung_up: Box::pin(hung_up) })
     }
 
-    /// Asks for the process, and follows it until it has ended, whether or not the client stays.
-    fn start(self, stdio: ExecStdio) -> SessionEnd<i32> {
+    /// Asks for the process, and follows it until it has ended, whether or not the client stays. The second resolves as
+    /// [`ExecSession::hung_up`].
+    fn start(self, stdio: ExecStdio) -> (SessionEnd<i32>, impl Future<Output = ()> + Send + use<>) {
         let (mut answer, end) = oneshot::channel();
+        let (told, hung_up) = oneshot::channel::<()>();
         let Self { inner, monitor, request, scratch } = self;
         let closing = inner.closing.clone();
         inner.tasks.spawn(async move {
             // The runtime reads its files until the process runs.
             let _scratch = scratch;
+            let told = told;
             let exec_id = request.exec_id.clone();
             let mut exec = std::pin::pin!(monitor.exec(request, stdio));
             tokio::select! {
@@ -94,6 +103,7 @@ impl Run {
                 () = answer.closed() => {
                     let left = async {
                         hang_up(&monitor, &exec_id).await;
+                        drop(told);
                         exec.await
                     };
                     if let Some(Err(error)) = closing.run_until_cancelled(left).await {
@@ -103,7 +113,8 @@ impl Run {
             }
         });
         let lost = || Err(Error::Lost { what: "an exec".to_owned() });
-        SessionEnd { future: Box::pin(async move { end.await.unwrap_or_else(|_| lost()) }) }
+        let end = SessionEnd { future: Box::pin(async move { end.await.unwrap_or_else(|_| lost()) }) };
+        (end, async move { drop(hung_up.await) })
     }
 }
 

@@ -4,7 +4,7 @@
 //! ever. The pipes are the process's own, so what it wrote is in them by then: reading until nothing comes for [`QUIET`] takes all of it.
 //!
 //! When the client has left, the process is told first, and sees the end of its input only [`HEAD_START`] later: an upload that was
-//! cut off must not look complete to it.
+//! cut off must not look complete to it. It is over before that if nobody reads the input any more: others wait for the session's place.
 
 use std::future::Future;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use tokio::io::AsyncWriteExt;
 use tokio_util::sync::CancellationToken;
 
 use super::resize::Sizes;
-use super::{BoxRead, BoxWrite, Client, EndSink, Process, Resize, Status};
+use super::{BoxRead, BoxWrite, Client, EndSink, Process, ProcessInput, Resize, Status};
 use crate::streaming::budget::Pool;
 use crate::streaming::buffer::Buffer;
 
@@ -23,8 +23,8 @@ const QUIET: Duration = Duration::from_millis(200);
 const MOST_LEFT_BYTES: usize = 1 << 20;
 const HEAD_START: Duration = Duration::from_secs(1);
 
-/// Exec: until the process has ended, or the client has left, and then the process is hung up.
-pub(crate) async fn run_exec<E, R>(client: Client, process: Process<E, R>)
+/// Exec: until the process has ended, or the client has left, and then the process is hung up; `hung_up` says when that is done.
+pub(crate) async fn run_exec<E, R>(client: Client, process: Process<E, R>, hung_up: impl Future<Output = ()>)
 where
     E: Future<Output = Result<i32, Error>> + Send,
     R: Resize,
@@ -46,7 +46,14 @@ where
     match result {
         None => {
             drop(end);
-            tokio::time::sleep(HEAD_START).await;
+            let over = async {
+                hung_up.await;
+                if let Some(to) = &mut input.to {
+                    to.unread().await;
+                }
+            };
+            // Later, its end is what those that still read it see.
+            let _ = tokio::time::timeout(HEAD_START, over).await;
         }
         Some(Ok(code)) => tell(sink, &Status::of_exit_code(code), input, &gone).await,
         Some(Err(error)) => {
@@ -138,7 +145,7 @@ impl EndSink {
 /// The way of the client's input.
 struct Input {
     from: Option<BoxRead>,
-    to: Option<BoxWrite>,
+    to: Option<Box<dyn ProcessInput>>,
     buffer: Buffer,
 }
 

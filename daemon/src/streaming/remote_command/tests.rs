@@ -1,4 +1,7 @@
-use std::time::Duration;
+use std::future::ready;
+use std::io;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
@@ -24,6 +27,39 @@ impl Resize for Sizes {
     }
 }
 
+impl ProcessInput for DuplexStream {
+    fn unread(&mut self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(std::future::pending())
+    }
+}
+
+/// An input whose readers have all ended.
+struct Unread(tokio::io::Sink);
+
+impl AsyncWrite for Unread {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(context, data)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl ProcessInput for Unread {
+    fn unread(&mut self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(ready(()))
+    }
+}
+
 /// The inside of a process: the other ends of what a client is joined to.
 struct Inside<T> {
     stdin: DuplexStream,
@@ -42,7 +78,7 @@ where
     let (sizes, seen) = mpsc::unbounded_channel();
     let (end, ended) = oneshot::channel();
     let process = Process {
-        stdin: Some(Box::new(stdin.0) as BoxWrite),
+        stdin: Some(Box::new(stdin.0) as Box<dyn ProcessInput>),
         stdout: Some(Box::new(stdout.0) as BoxRead),
         stderr: Some(Box::new(stderr.0) as BoxRead),
         resizer: Some(sizes),
@@ -111,7 +147,7 @@ async fn exec_carries_all_streams_and_then_the_exit_code() {
         inside.end.send(Ok(3)).unwrap();
         question
     };
-    let (told, question, ()) = tokio::join!(user, program, run_exec(client, process));
+    let (told, question, ()) = tokio::join!(user, program, run_exec(client, process, ready(())));
     assert_eq!(question, "question");
     assert_eq!(told, ("answer".to_owned(), "complaint".to_owned(), exit_code(3)));
 }
@@ -123,7 +159,7 @@ async fn exec_ends_with_the_process_though_input_and_output_stay_open() {
         inside.stdout.write_all(b"the last words").await.unwrap();
         inside.end.send(Ok(0)).unwrap();
     };
-    tokio::join!(program, run_exec(client, process));
+    tokio::join!(program, run_exec(client, process, ready(())));
     // Somebody else still holds the output.
     assert!(inside.stdout.write_all(b"more").await.is_err());
     assert_eq!(text(outside.stdout).await, "the last words");
@@ -141,7 +177,19 @@ async fn a_process_that_is_left_is_told_before_it_sees_the_end_of_its_input() {
         assert!(tokio::time::timeout(Duration::from_millis(50), inside.stdin.read(&mut byte)).await.is_err());
         assert_eq!(inside.stdin.read(&mut byte).await.unwrap(), 0);
     };
-    tokio::join!(told, run_exec(client, process));
+    tokio::join!(told, run_exec(client, process, ready(())));
+}
+
+/// What another session of the container may be waiting for.
+#[tokio::test]
+async fn a_session_that_is_left_lasts_no_longer_than_somebody_reads_its_input() {
+    let begun = Instant::now();
+    let ((client, outside), (mut process, inside)) = (client(), process::<i32>());
+    outside.gone.cancel();
+    process.stdin = Some(Box::new(Unread(tokio::io::sink())));
+    run_exec(client, process, ready(())).await;
+    assert!(begun.elapsed() < Duration::from_secs(1));
+    drop(inside);
 }
 
 #[tokio::test]
@@ -149,11 +197,11 @@ async fn input_that_breaks_off_is_no_end_of_input() {
     struct Broken;
     impl AsyncRead for Broken {
         fn poll_read(
-            self: std::pin::Pin<&mut Self>,
-            _: &mut std::task::Context<'_>,
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
             _: &mut tokio::io::ReadBuf<'_>,
-        ) -> std::task::Poll<std::io::Result<()>> {
-            std::task::Poll::Ready(Err(std::io::ErrorKind::ConnectionAborted.into()))
+        ) -> Poll<io::Result<()>> {
+            Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()))
         }
     }
     let ((mut client, outside), (process, mut inside)) = (client(), process());
@@ -163,7 +211,7 @@ async fn input_that_breaks_off_is_no_end_of_input() {
         assert!(tokio::time::timeout(Duration::from_millis(50), inside.stdin.read(&mut byte)).await.is_err());
         inside.end.send(Ok(0)).unwrap();
     };
-    tokio::join!(program, run_exec(client, process));
+    tokio::join!(program, run_exec(client, process, ready(())));
     assert_eq!(text(outside.error).await, r#"{"status":"Success"}"#);
 }
 
@@ -181,7 +229,7 @@ async fn input_that_the_process_does_not_take_holds_up_nothing() {
         inside.end.send(Ok(130)).unwrap();
         size
     };
-    let (told, size, ()) = tokio::join!(user, program, run_exec(client, process));
+    let (told, size, ()) = tokio::join!(user, program, run_exec(client, process, ready(())));
     assert_eq!((told, size), (exit_code(130), TerminalSize { columns: 80, rows: 24 }));
 }
 
@@ -193,7 +241,7 @@ async fn output_that_the_client_does_not_take_breaks_the_pipe() {
         while inside.stdout.write_all(b"y\n").await.is_ok() {}
         inside.end.send(Ok(141)).unwrap();
     };
-    let (told, (), ()) = tokio::join!(text(outside.error), program, run_exec(client, process));
+    let (told, (), ()) = tokio::join!(text(outside.error), program, run_exec(client, process, ready(())));
     assert_eq!(told, exit_code(141));
 }
 
@@ -201,7 +249,7 @@ async fn output_that_the_client_does_not_take_breaks_the_pipe() {
 async fn what_cannot_be_run_is_told_with_the_reason() {
     let ((client, outside), (process, inside)) = (client(), process::<i32>());
     inside.end.send(Err(Error::NoSuchContainer("c1".into()))).unwrap();
-    let (told, ()) = tokio::join!(text(outside.error), run_exec(client, process));
+    let (told, ()) = tokio::join!(text(outside.error), run_exec(client, process, ready(())));
     assert!(told.contains(r#"no container \"c1\""#) && told.contains("InternalError"), "{told}");
 }
 
@@ -256,7 +304,7 @@ async fn echo_over_websocket(version: Version, encoding: Encoding, input: &[Mess
     let channels = Channels::new(encoding, version >= Version::V5, &Pool::new());
     let (process, inside) = process();
     let server = over_channels(websocket::accept(ours, &Pool::new()).await, channels, layout, |client| {
-        run_exec(client, process)
+        run_exec(client, process, ready(()))
     });
     let mut peer = WebSocketStream::from_raw_socket(theirs, Role::Client, None).await;
     let user = async {

@@ -13,11 +13,11 @@ async fn the_process_of_a_client_that_is_cut_off_is_hung_up_and_gone_with_its_tr
     need!();
     node::run(async |node| {
         let (_, id) = node.run_pod(&requests::sandbox(node, "cut"), &requests::idle("c")).await?;
-        for (streams, shell) in
-            [(Streams::ALL, STUBBORN), (Streams::OUTPUT, STUBBORN), (Streams::TERMINAL, STUBBORN)]
+        for streams in
+            [Streams::ALL, Streams::OUTPUT, Streams::TERMINAL, Streams { stdin: false, ..Streams::TERMINAL }]
         {
             node.shell(&id, "rm -f /tmp/note").await?;
-            let mut session = exec(node, &id, &["sh", "-c", shell], streams).await?;
+            let mut session = exec(node, &id, &["sh", "-c", STUBBORN], streams).await?;
             session.expect("ready").await?;
             session.cut()?;
             wait::until("the hangup", DEADLINE, async || {
