@@ -5,11 +5,13 @@ mod image;
 mod progress;
 mod status;
 
+use std::future::Future;
 use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use linkspan_config::load;
+use tokio::runtime::Builder;
 
 use crate::config_command::{self, ConfigCommand};
 use crate::config_flags::ConfigFlags;
@@ -81,26 +83,30 @@ fn run(command: Command) -> Result<(), Error> {
         Command::Serve { config } => {
             let loaded = load(&config.sources)?;
             logging::start(&loaded.config.log)?;
-            let runtime = tokio::runtime::Runtime::new().map_err(Error::Runtime)?;
-            let result = runtime.block_on(serve::serve(loaded));
-            // A blocking call that hangs (a dead network file system, say) must not keep the process.
-            runtime.shutdown_background();
-            result
+            run_on(Builder::new_multi_thread(), serve::serve(loaded))?
         }
         Command::Config { command, config } => print(&config_command::run(command, &config.sources)?),
         Command::Check { config } => {
             let config = load(&config.sources)?.config;
-            let findings = client_runtime()?.block_on(check::run(&config));
+            let findings = run_client(check::run(&config))?;
             print(&check::render(&findings))?;
             if check::is_wrong(&findings) { Err(Error::CheckFailed) } else { Ok(()) }
         }
-        Command::Status { daemon, json } => client_runtime()?.block_on(status::run(&daemon, json)),
-        Command::Image { command, daemon } => client_runtime()?.block_on(image::run(command, &daemon)),
+        Command::Status { daemon, json } => run_client(status::run(&daemon, json))?,
+        Command::Image { command, daemon } => run_client(image::run(command, &daemon))?,
     }
 }
 
-fn client_runtime() -> Result<tokio::runtime::Runtime, Error> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Error::Runtime)
+fn run_client<T>(work: impl Future<Output = T>) -> Result<T, Error> {
+    run_on(Builder::new_current_thread(), work)
+}
+
+fn run_on<T>(mut builder: Builder, work: impl Future<Output = T>) -> Result<T, Error> {
+    let runtime = builder.enable_all().build().map_err(Error::Runtime)?;
+    let result = runtime.block_on(work);
+    // A blocking call that hangs (a dead network file system, say) must not keep the process.
+    runtime.shutdown_background();
+    Ok(result)
 }
 
 /// Standard output. A reader that has had enough (`| head`) is no error.

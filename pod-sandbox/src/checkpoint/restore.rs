@@ -139,7 +139,7 @@ pub(crate) async fn start(inner: &Arc<Inner>, record: &ContainerRecord) -> Resul
         bundle: bundle.clone(),
         pid_file,
         runtime_log,
-        log_path: Some(PathBuf::from(&record.log_path)).filter(|path| !path.as_os_str().is_empty()),
+        log_path: record.log_file(),
         tty: record.config.tty,
         stdin: record.config.stdin,
         stdin_once: record.config.stdin_once,

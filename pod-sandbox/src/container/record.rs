@@ -1,5 +1,7 @@
 //! All that is known of a container, as it is on disk and in memory.
 
+use std::path::PathBuf;
+
 use linkspan_image::ImageId;
 use linkspan_runtime_oci::{Resources, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -81,6 +83,10 @@ impl ContainerRecord {
             user: self.user.clone(),
             stop_signal: self.stop_signal,
         }
+    }
+
+    pub(crate) fn log_file(&self) -> Option<PathBuf> {
+        Some(PathBuf::from(&self.log_path)).filter(|path| !path.as_os_str().is_empty())
     }
 
     pub(crate) fn is(&self, state: ContainerState) -> bool {

@@ -1,7 +1,7 @@
 //! Makes what the plan says, each step with its reverse. Decides nothing.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use linkspan_files::Access;
@@ -18,7 +18,6 @@ use crate::host_files::{HostAccess, Step};
 use crate::own_files::write;
 use crate::plugins::{self, InFlight};
 use crate::pods::Inner;
-use crate::sandbox::record::SandboxRecord;
 use crate::selinux;
 use crate::table::blocking;
 use crate::undo::Undo;
@@ -48,8 +47,12 @@ pub(super) async fn run(inner: &Arc<Inner>, plan: ContainerPlan, undo: &mut Undo
 /// All but the spec, which is given back.
 async fn files(inner: &Arc<Inner>, plan: Arc<ContainerPlan>, undo: &mut Undo) -> Result<Value, Error> {
     let sandbox = check_ready(&inner.table.snapshot(), &plan.record.sandbox_id)?;
-    if let Some(path) = plan.log_path.clone() {
-        log(inner, &sandbox, path, undo).await?;
+    if let Some(path) = plan.log_path.clone().filter(|_| plan.makes_log) {
+        // Before the monitor opens it. The sandbox may be stopped by the time of the undo.
+        let (inner, access) = (Arc::clone(inner), HostAccess::new(&sandbox.config, "removing log", &path));
+        undo.push("remove log", move || async move {
+            inner.host_files.run(access, move |_| remove_log(&path)).await
+        });
     }
     let access = HostAccess::of(&sandbox, "preparing", &plan.bundle);
     let prepare = move |step: &Step| {
@@ -71,25 +74,6 @@ async fn files(inner: &Arc<Inner>, plan: Arc<ContainerPlan>, undo: &mut Undo) ->
         serde_json::to_value(&spec).map_err(|error| Error::store("encoding", &plan.bundle)(error.into()))
     };
     inner.host_files.run(access, prepare).await
-}
-
-/// Before the monitor opens it. One that is not there yet goes again if the container does not come to be.
-async fn log(
-    inner: &Arc<Inner>,
-    sandbox: &SandboxRecord,
-    path: PathBuf,
-    undo: &mut Undo,
-) -> Result<(), Error> {
-    let (access, looked_at) = (HostAccess::of(sandbox, "looking at log", &path), path.clone());
-    let is_there = inner.host_files.run(access, move |_| Ok(fs::symlink_metadata(&looked_at).is_ok()));
-    if !is_there.await? {
-        // The sandbox may be stopped by then.
-        let (inner, access) = (Arc::clone(inner), HostAccess::new(&sandbox.config, "removing log", &path));
-        undo.push("remove log", move || async move {
-            inner.host_files.run(access, move |_| remove_log(&path)).await
-        });
-    }
-    Ok(())
 }
 
 async fn write_spec(bundle: &Path, spec: Arc<Value>, access: Access) -> Result<(), Error> {

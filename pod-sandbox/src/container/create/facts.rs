@@ -58,6 +58,8 @@ pub(super) struct Facts {
     pub(super) target: Option<i32>,
     pub(super) pod_files: PodFiles,
     pub(super) volumes_dir: PathBuf,
+    /// Whether the log's file, or whatever has its name, is there already.
+    pub(super) has_log: bool,
     pub(super) host_name: String,
     pub(super) oom_score_adj_floor: i32,
     pub(super) cgroup_mode: CgroupMode,
@@ -132,12 +134,19 @@ fn read_now(
             shm: inner.layout.shm(&sandbox.id),
         },
         volumes_dir: inner.layout.volumes(&reserved.record.id),
+        has_log: has_log(reserved.record.log_file(), step)?,
         host_name: rustix::system::uname().nodename().to_string_lossy().into_owned(),
         oom_score_adj_floor: inner.host.oom_score_adj_floor,
         cgroup_mode: inner.host.cgroup_mode,
         support: inner.cgroups.support(),
         apparmor: AppArmor::read(inner, context.apparmor.as_ref())?,
     })
+}
+
+fn has_log(path: Option<PathBuf>, step: &Step) -> Result<bool, Error> {
+    let Some(path) = path else { return Ok(false) };
+    step.next("looking at log", &path)?;
+    Ok(fs::symlink_metadata(&path).is_ok())
 }
 
 fn hooks(inner: &Inner, step: &Step) -> Result<OciHooks, Error> {

@@ -40,6 +40,9 @@ pub(super) struct ContainerPlan {
     /// Inside the root file system; made if missing.
     pub(super) working_dir: PathBuf,
     pub(super) log_path: Option<PathBuf>,
+    /// Whether the log comes to be with the container.
+    #[serde(skip)]
+    pub(super) makes_log: bool,
     /// With a user namespace: who its root is to the host, and owns what is made for the container.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) owner: Option<u32>,
@@ -118,7 +121,8 @@ pub(super) fn decide(
     };
     Ok(ContainerPlan {
         owner: users.map(|users| users.host_id),
-        log_path: Some(PathBuf::from(&record.log_path)).filter(|path| !path.as_os_str().is_empty()),
+        log_path: record.log_file(),
+        makes_log: !facts.has_log,
         working_dir: PathBuf::from(process.cwd),
         host_dirs: mounts.missing,
         relabelled,

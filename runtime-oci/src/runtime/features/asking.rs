@@ -1,7 +1,7 @@
 //! Asking a runtime's binary what it can do: in the background, once at a time, and for so long at most.
 //!
 //! ```text
-//! look ─ the file, on a thread of its own ─┬─ as it was ──────────────────────────▶ the answer that is known
+//! look ─ the file, on a blocking thread ────┬─ as it was ──────────────────────────▶ the answer that is known
 //!                                          └─ new ─ `features` ─┬─ answer ────────▶ kept while the file is the same
 //!                                                               ├─ says nothing ──▶ the common, for a while
 //!                                                               └─ dies, hangs ───▶ an error, forgotten
@@ -17,7 +17,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use linkspan_child::Child;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Instant, timeout_at};
 
 use super::{Features, parse};
@@ -89,7 +90,7 @@ enum Progress {
 }
 
 enum Hanging {
-    Thread(oneshot::Receiver<Result<Begun, Failure>>),
+    Thread(JoinHandle<Result<Begun, Failure>>),
     Process(Child),
 }
 
@@ -191,7 +192,9 @@ impl Asking {
     }
 
     async fn step(&self, by: Instant) -> Progress {
-        let mut thread = self.begin();
+        // The file system may not answer, and then it does not to whoever starts a program on it either.
+        let asking = self.clone();
+        let mut thread = spawn_blocking(move || asking.begin());
         let begun = match timeout_at(by, &mut thread).await {
             Ok(begun) => {
                 begun.unwrap_or_else(|_| Err(Failure::NoAnswer("no thread to ask it on".to_owned())))
@@ -209,21 +212,7 @@ impl Asking {
         }
     }
 
-    /// The file system may not answer, and then it does not to whoever starts a program on it either.
-    fn begin(&self) -> oneshot::Receiver<Result<Begun, Failure>> {
-        let (sender, receiver) = oneshot::channel();
-        let (asking, runtime) = (self.clone(), tokio::runtime::Handle::current());
-        let begun = std::thread::Builder::new().name("features".to_owned()).spawn(move || {
-            let _runtime = runtime.enter();
-            let _ = sender.send(asking.begin_here());
-        });
-        if let Err(error) = begun {
-            tracing::warn!(runtime_handler = self.0.runtime, %error, "no thread to ask the runtime on");
-        }
-        receiver
-    }
-
-    fn begin_here(&self) -> Result<Begun, Failure> {
+    fn begin(&self) -> Result<Begun, Failure> {
         let binary = &self.0.binary;
         let missing = |error: io::Error| Failure::Missing(error.kind(), error.to_string());
         let metadata = fs::metadata(binary).map_err(missing)?;

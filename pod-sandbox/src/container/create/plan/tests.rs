@@ -169,6 +169,7 @@ fn facts() -> Facts {
             shm: pod.join("shm"),
         },
         volumes_dir: "/var/lib/linkspan/volumes/c0".into(),
+        has_log: false,
         host_name: "node1".to_owned(),
         oom_score_adj_floor: 0,
         cgroup_mode: CgroupMode::V2,
