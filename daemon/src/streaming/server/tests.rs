@@ -44,7 +44,7 @@ impl Served {
             })
         });
         let metrics = Metrics::new();
-        let serving = server.start(metrics.clone(), speak);
+        let serving = server.start(metrics.clone(), speak).unwrap();
         Self { desk, address, serving, metrics, begun }
     }
 
