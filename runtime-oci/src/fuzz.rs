@@ -1,10 +1,13 @@
 //! What images, vendors' files and runtimes may say: the bodies of the fuzz targets in `fuzz/`. As property tests they run with all
 //! others.
 
+#[path = "../../fuzz/scratch.rs"]
+mod scratch;
+
 use std::cell::RefCell;
 use std::fs;
-use std::path::Path;
 
+use scratch::scratch;
 use tempfile::TempDir;
 
 use crate::user::{SupplementalGroupsPolicy, UserRequest, UserText, home, resolve};
@@ -51,9 +54,7 @@ pub fn users(data: &[u8]) {
 }
 
 fn root_file_system() -> TempDir {
-    let memory = Path::new("/dev/shm");
-    let place = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
-    let rootfs = tempfile::tempdir_in(place).expect("a directory");
+    let rootfs = scratch();
     fs::create_dir(rootfs.path().join("etc")).expect("a directory");
     rootfs
 }

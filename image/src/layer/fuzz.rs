@@ -2,6 +2,8 @@
 
 #[path = "../../../fuzz/mended.rs"]
 mod mended;
+#[path = "../../../fuzz/scratch.rs"]
+mod scratch;
 
 use std::cell::RefCell;
 use std::collections::HashSet;
@@ -13,6 +15,7 @@ use std::path::Path;
 use tempfile::TempDir;
 
 pub(crate) use mended::mended;
+pub(crate) use scratch::scratch;
 
 use super::decode::{Wanted, decode};
 use super::{Archive, Fault, Hold, LayerStore, Limits, MemberKind, Name};
@@ -111,10 +114,7 @@ struct Yard {
 
 impl Yard {
     fn new() -> Self {
-        // Memory, where there is such a file system.
-        let memory = Path::new("/dev/shm");
-        let place = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
-        let dir = tempfile::tempdir_in(place).expect("a directory");
+        let dir = scratch();
         fs::create_dir_all(dir.path().join("outside/dir")).expect("a directory");
         fs::write(dir.path().join("outside/file"), "untouched").expect("a file");
         let root = dir.path().join("store");

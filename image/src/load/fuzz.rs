@@ -5,7 +5,7 @@ use std::io::{self, Read};
 
 use super::contents::Contents;
 use super::{docker, oci};
-use crate::layer::fuzz::mended;
+use crate::layer::fuzz::{mended, scratch};
 
 thread_local! {
     static DIR: RefCell<Option<tempfile::TempDir>> = const { RefCell::new(None) };
@@ -17,7 +17,7 @@ thread_local! {
 /// On a fault.
 pub fn archive(data: &[u8]) {
     DIR.with_borrow_mut(|dir| {
-        let dir = dir.get_or_insert_with(|| tempfile::tempdir().expect("a directory"));
+        let dir = dir.get_or_insert_with(scratch);
         let path = dir.path().join("image.tar");
         let is_compressed = matches!(data, [0x1f, 0x8b, ..] | [0x28, 0xb5, 0x2f, 0xfd, ..]);
         let bytes = if is_compressed { data.to_vec() } else { mended(data) };

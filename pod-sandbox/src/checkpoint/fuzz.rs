@@ -2,11 +2,14 @@
 
 #[path = "../../../fuzz/mended.rs"]
 mod mended;
+#[path = "../../../fuzz/scratch.rs"]
+mod scratch;
 
 use std::fs;
 use std::path::Path;
 
 use mended::mended;
+use scratch::scratch;
 
 use super::archive::{IMAGES, read_config, read_deleted, unpack};
 
@@ -17,9 +20,7 @@ const FIELD: &str = "config.image.image";
 /// # Panics
 /// If anything is put elsewhere, or is no file, or an error does not name the field.
 pub fn checkpoint(data: &[u8]) {
-    let memory = Path::new("/dev/shm");
-    let place = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
-    let dir = tempfile::tempdir_in(place).expect("a directory");
+    let dir = scratch();
     let (archive, to) = (dir.path().join("c.tar"), dir.path().join("to"));
     fs::create_dir(&to).expect("a directory");
     fs::write(&archive, mended(data)).expect("a file");
