@@ -45,7 +45,7 @@ pub(crate) const TARGETS: &[Target] = &[
     target("nri_adjustment", nri::adjustment, 1024),
     target("spdy", daemon::spdy_session, 4096),
     target("websocket", daemon::websocket_session, 4096),
-    target("port_forward_pairs", daemon::port_forward_pairs, 2048),
+    target("port_forward_pairs", daemon::port_forward_pairs, 1280),
     target("negotiation", daemon::negotiation, 1024),
     target("terminal_sizes", daemon::terminal_sizes, 2048),
     target("cri_request", daemon::cri_request, 1024),
