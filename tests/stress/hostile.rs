@@ -1,6 +1,7 @@
 //! A tenant that may exec into one pod and forward ports of it, and means ill: so many sessions, the largest headers and
 //! messages, and nothing is read. The daemon stays small and quick, and other pods notice nothing.
 
+use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -12,7 +13,7 @@ use linkspan_tests::streaming::{self, Channels, Spdy, Streams, channel};
 use linkspan_tests::wait;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use tokio::io::AsyncWriteExt;
-use tokio::runtime::{Builder, Runtime};
+use tokio::process::{Child, Command};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -47,31 +48,24 @@ pub(crate) async fn run(plan: &Plan, pods: &Pods) -> Result<()> {
     let metrics = Some(plan.metrics.as_str()).filter(|address| !address.is_empty());
     let before = Counts::take(&plan.socket, &plan.prefix, metrics).await?;
     let rss_before = counts::rss_kib(daemon)?;
-    let score = Arc::new(Score::default());
-    let elsewhere = elsewhere()?;
-    let mut attackers = JoinSet::new();
-    for number in 0..plan.hostile_sessions {
-        attackers.spawn_on(attack(pods.clone_for_attack(), number, score.clone()), elsewhere.handle());
-    }
+    let attack = elsewhere(plan, pods)?;
     let watched = watch(plan, &neighbour, daemon).await;
-    attackers.shutdown().await;
-    elsewhere.shutdown_background();
+    let attack = attack.wait_with_output().await?;
+    let score = String::from_utf8_lossy(&attack.stdout).trim().to_owned();
     let Watched { rss_most, mut lists, probes } = watched?;
     lists.sort_unstable();
     let (median, slow, slowest) =
         (lists[lists.len() / 2], lists[lists.len() * 99 / 100], lists[lists.len() - 1]);
     println!(
-        "hostile: {} sessions tried for {} s: {} opened, {} refused; daemon's RSS {} MiB before, {} MiB at most; \
+        "hostile: {} sessions tried for {} s: {score}; daemon's RSS {} MiB before, {} MiB at most; \
          {} ListContainers: median {median:.1?}, 99 of 100 within {slow:.1?}, slowest {slowest:.1?}; {probes} probes passed",
         plan.hostile_sessions,
         plan.hostile_s,
-        score.opened.load(Ordering::Relaxed),
-        score.refused.load(Ordering::Relaxed),
         rss_before >> 10,
         rss_most >> 10,
         lists.len(),
     );
-    ensure!(score.opened.load(Ordering::Relaxed) > 0, "no session was ever opened");
+    ensure!(attack.status.success(), "the attack came to nothing: {score}");
     ensure!(rss_most < MOST_RSS_KIB, "the daemon grew to {} MiB", rss_most >> 10);
     if plan.judge_time {
         ensure!(slowest < SLOWEST_LIST, "a ListContainers took {slowest:?}");
@@ -85,13 +79,36 @@ pub(crate) async fn run(plan: &Plan, pods: &Pods) -> Result<()> {
     neighbour.remove().await
 }
 
-/// Threads for the attackers, who are on another machine: what they compute is not to take the daemon's processor from it, nor
-/// from those who watch.
-fn elsewhere() -> Result<Runtime> {
-    let lowest = || {
-        let _ = rustix::process::setpriority_process(None, 19);
-    };
-    Ok(Builder::new_multi_thread().worker_threads(2).enable_all().on_thread_start(lowest).build()?)
+/// A process for the attackers, who are on another machine: what they compute and allocate takes neither the processor from the
+/// daemon nor time from those who watch.
+fn elsewhere(plan: &Plan, pods: &Pods) -> Result<Child> {
+    let mut command = Command::new("nice");
+    command.args(["-n", "19"]).arg(std::env::current_exe()?);
+    command.arg("--socket").arg(&plan.socket).args(["--attack", &pods.sandbox_id, "--victim", &pods.shell]);
+    command.args(["--hostile-s", &plan.hostile_s.to_string()]);
+    command.args(["--hostile-sessions", &plan.hostile_sessions.to_string()]);
+    command.stdout(Stdio::piped()).kill_on_drop(true).spawn().context("starting the attackers")
+}
+
+/// What the other process does.
+pub(crate) async fn attack_only(plan: &Plan) -> Result<()> {
+    let (runtime, _) = client::connect(&plan.socket).await?;
+    let score = Arc::new(Score::default());
+    let mut attackers = JoinSet::new();
+    for number in 0..plan.hostile_sessions {
+        let victim = Victim {
+            runtime: runtime.clone(),
+            sandbox_id: plan.attack.clone(),
+            container_id: plan.victim.clone(),
+        };
+        attackers.spawn(attack(victim, number, score.clone()));
+    }
+    sleep(Duration::from_secs(plan.hostile_s)).await;
+    let opened = score.opened.load(Ordering::Relaxed);
+    println!("{opened} opened, {} refused", score.refused.load(Ordering::Relaxed));
+    ensure!(opened > 0, "no session was ever opened");
+    // Sessions end with the process.
+    std::process::exit(0)
 }
 
 struct Watched {
@@ -136,10 +153,10 @@ async fn watch(plan: &Plan, neighbour: &neighbour::Neighbour, daemon: i32) -> Re
 }
 
 /// Whom the attack is on.
-pub(crate) struct Victim {
-    pub(crate) runtime: client::Runtime,
-    pub(crate) sandbox_id: String,
-    pub(crate) container_id: String,
+struct Victim {
+    runtime: client::Runtime,
+    sandbox_id: String,
+    container_id: String,
 }
 
 /// Comes again and again, until it is aborted.

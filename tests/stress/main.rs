@@ -48,6 +48,9 @@ struct Plan {
     downloads: usize,
     hostile_s: u64,
     hostile_sessions: usize,
+    /// The sandbox and the container that sessions of this process are to be hostile to; it does nothing else then.
+    attack: String,
+    victim: String,
     /// Whether the machine has nothing else to do, so that times mean something.
     judge_time: bool,
     /// At the same time.
@@ -70,6 +73,8 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Plan> {
         downloads: 200,
         hostile_s: 300,
         hostile_sessions: 1000,
+        attack: String::new(),
+        victim: String::new(),
         judge_time: false,
         pods: 300,
         sessions: 500,
@@ -89,6 +94,8 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Plan> {
             "--downloads" => plan.downloads = value.parse()?,
             "--hostile-s" => plan.hostile_s = value.parse()?,
             "--hostile-sessions" => plan.hostile_sessions = value.parse()?,
+            "--attack" => plan.attack = value,
+            "--victim" => plan.victim = value,
             "--judge-time" => plan.judge_time = value.parse()?,
             "--pods" => plan.pods = value.parse()?,
             "--sessions" => plan.sessions = value.parse()?,
@@ -99,7 +106,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Plan> {
     }
     ensure!(!plan.socket.as_os_str().is_empty(), "no --socket");
     ensure!(!plan.prefix.as_os_str().is_empty(), "no --prefix");
-    ensure!(plan.cri_fuzz_s == 0 || !plan.cgroup.is_empty(), "no --cgroup");
+    ensure!(plan.cri_fuzz_s == 0 || !plan.attack.is_empty() || !plan.cgroup.is_empty(), "no --cgroup");
     Ok(plan)
 }
 
@@ -112,6 +119,9 @@ async fn main() -> Result<()> {
         Resource::Nofile,
         Rlimit { current: open_files.maximum, maximum: open_files.maximum },
     )?;
+    if !plan.attack.is_empty() {
+        return hostile::attack_only(&plan).await;
+    }
     let (runtime, images) = client::connect(&plan.socket).await?;
     let pods = Pods::start(&plan.socket, runtime, images).await?;
     let outcome = all(&plan, &pods).await;

@@ -8,8 +8,6 @@ use linkspan_tests::client::{self, Images, Runtime};
 use linkspan_tests::requests::{BUSYBOX, NGINX};
 use linkspan_tests::streaming::{self, Channels, Streams};
 
-use crate::hostile::Victim;
-
 pub(crate) const FILES: usize = 8;
 pub(crate) const FILE_BYTES: usize = 1 << 20;
 
@@ -99,15 +97,6 @@ impl Pods {
         let ended = session.end().await?;
         ensure!(ended.exit_code() == Some(0), "uploading file {number}: {ended:?}");
         Ok(())
-    }
-
-    /// What an attack on it needs.
-    pub(crate) fn clone_for_attack(&self) -> Victim {
-        Victim {
-            runtime: self.runtime.clone(),
-            sandbox_id: self.sandbox_id.clone(),
-            container_id: self.shell.clone(),
-        }
     }
 
     /// How many processes the containers have.
