@@ -120,9 +120,12 @@ async fn steps(
     archive: Option<PathBuf>,
     undo: &mut Undo,
 ) -> Result<ContainerId, Error> {
-    let reserved = reserve::run(inner, sandbox, config, archive, undo).await?;
+    let runtime = &inner.handler(&sandbox.handler)?.runtime;
+    let reserved = reserve::run(inner, sandbox, config, archive, undo);
+    let (reserved, features) = tokio::join!(reserved, runtime.features());
+    let (reserved, features) = (reserved?, features?);
     let id = reserved.record.id.clone();
-    let facts = facts::read(inner, sandbox, &reserved).await?;
+    let facts = facts::read(inner, sandbox, &reserved, features).await?;
     let plan = plan::decide(reserved, sandbox, &facts)?;
     apply::run(inner, plan, undo).await?;
     Ok(id)

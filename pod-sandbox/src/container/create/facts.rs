@@ -81,8 +81,8 @@ pub(super) async fn read(
     inner: &Arc<Inner>,
     sandbox: &Arc<SandboxRecord>,
     reserved: &Reserved,
+    features: Features,
 ) -> Result<Facts, Error> {
-    let features = inner.handler(&sandbox.handler)?.runtime.features().await?;
     let (task_inner, task_sandbox, reserved) = (Arc::clone(inner), Arc::clone(sandbox), reserved.clone());
     let access = HostAccess::of(sandbox, "looking into the root file system", &reserved.rootfs);
     let read = move |step: &Step| read_now(&task_inner, &task_sandbox, &reserved, features, step);

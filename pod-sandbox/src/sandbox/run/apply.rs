@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::chown;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use linkspan_files::Access;
 use linkspan_runtime_oci::Process;
@@ -35,20 +36,14 @@ pub(super) async fn run(
     let mut record = plan.record.clone();
     announce(inner, &record, undo).await?;
     directories(inner, &plan, undo).await?;
-    cgroup(inner, &mut record, &plan, undo).await?;
-    let pinned = namespaces::create(&plan.namespaces).await?;
-    let dir = plan.namespaces.dir.clone();
-    undo.push("unpin namespaces", move || async move { Ok(namespaces::unpin(&dir).await?) });
-    record.namespaces = pinned;
-    files(&plan).await?;
-
-    let network = attach(inner, record.attachment.as_ref(), undo);
-    let (network, monitor) = tokio::join!(network, start_monitor(inner, &plan));
+    // The monitor needs no more than its directory: it begins beside all that is made for pause.
+    let (prepared, monitor) =
+        tokio::join!(prepare(inner, &mut record, &plan, undo), start_monitor(inner, &plan));
     if let Ok(monitor) = &monitor {
         let monitor = monitor.clone();
         undo.push("end monitor", move || async move { Ok(monitor.shutdown().await?) });
     }
-    let (network, monitor) = (network?, monitor?);
+    let monitor = prepared.and(monitor)?;
     let pause = match first_container {
         None => start_pause(inner, &monitor, &record, &plan).await?,
         Some(container) => first_container::run(inner, &monitor, container, undo).await?,
@@ -58,7 +53,6 @@ pub(super) async fn run(
         let sysctls = plan.namespaces.sysctls.clone();
         namespaces::apply_interface_sysctls(&netns, &sysctls).await?;
     }
-    record.network = network;
     record.state = State::Ready { pause };
     let _in_flight = plugins::pod_is_about_to(inner, &record, undo).await?;
     let id = record.id.clone();
@@ -68,6 +62,23 @@ pub(super) async fn run(
         return Err(error);
     }
     crate::exits::watch(inner, id, &monitor);
+    Ok(())
+}
+
+/// What pause runs in.
+async fn prepare(
+    inner: &Arc<Inner>,
+    record: &mut SandboxRecord,
+    plan: &SandboxPlan,
+    undo: &mut Undo,
+) -> Result<(), Error> {
+    cgroup(inner, record, plan, undo).await?;
+    let pinned = namespaces::create(&plan.namespaces).await?;
+    let dir = plan.namespaces.dir.clone();
+    undo.push("unpin namespaces", move || async move { Ok(namespaces::unpin(&dir).await?) });
+    record.namespaces = pinned;
+    files(plan).await?;
+    record.network = attach(inner, record.attachment.as_ref(), undo).await?;
     Ok(())
 }
 
@@ -97,47 +108,40 @@ async fn directories(inner: &Inner, plan: &SandboxPlan, undo: &mut Undo) -> Resu
     inner.host_files.run(access, make).await
 }
 
-/// Each group's way back is there before what may fail once it is made.
+/// Each group's way back is there before it is made: what is made after it may fail.
 async fn cgroup(
     inner: &Arc<Inner>,
     record: &mut SandboxRecord,
     plan: &SandboxPlan,
     undo: &mut Undo,
 ) -> Result<(), Error> {
-    parent_cgroup(inner, record, undo).await?;
-    let (cgroups, paths, limits) = (inner.cgroups.clone(), record.cgroup.clone(), plan.pod_limits.clone());
-    let (undo_cgroups, ours) = (inner.cgroups.clone(), record.cgroup.pause.clone());
-    undo.push("remove pause's cgroup", move || async move { Ok(undo_cgroups.remove(&ours).await?) });
-    blocking("making pause's cgroup", move || {
-        cgroups.create(&paths.pause)?;
-        Ok(limits.map_or(Ok(()), |limits| cgroups.apply(&paths.parent, &limits))?)
+    let (paths, limits) = (record.cgroup.clone(), plan.pod_limits.clone());
+    let is_own = paths.parent == inner.pod_cgroup(record.id.as_str());
+    let is_made = Arc::new(AtomicBool::new(false));
+    let (owner, parent, was_made) = (Arc::clone(inner), paths.parent.clone(), Arc::clone(&is_made));
+    undo.push("remove pod's cgroup", move || async move {
+        match (was_made.load(Ordering::Relaxed), is_own) {
+            (false, _) => Ok(()),
+            (true, true) => Ok(owner.cgroups.remove(&parent).await?),
+            (true, false) => own_cgroups::remove_shared(&owner, &parent),
+        }
+    });
+    let (cgroups, pause) = (inner.cgroups.clone(), paths.pause.clone());
+    undo.push("remove pause's cgroup", move || async move { Ok(cgroups.remove(&pause).await?) });
+    let (owner, makes) = (Arc::clone(inner), Arc::clone(&is_made));
+    blocking("making a pod's cgroups", move || {
+        makes.store(owner.cgroups.create(&paths.parent)?, Ordering::Relaxed);
+        if is_own {
+            own_cgroups::mark(&owner, &paths.parent);
+        }
+        owner.cgroups.create(&paths.pause)?;
+        Ok(limits.map_or(Ok(()), |limits| owner.cgroups.apply(&paths.parent, &limits))?)
     })
     .await?;
-    record.cgroup.made.push(record.cgroup.pause.clone());
-    Ok(())
-}
-
-async fn parent_cgroup(inner: &Arc<Inner>, record: &mut SandboxRecord, undo: &mut Undo) -> Result<(), Error> {
-    let parent = record.cgroup.parent.clone();
-    let is_own = parent == inner.pod_cgroup(record.id.as_str());
-    let (owner, path) = (Arc::clone(inner), parent.clone());
-    let is_made = blocking("making a pod's cgroup", move || {
-        let is_made = owner.cgroups.create(&path)?;
-        if is_own {
-            own_cgroups::mark(&owner, &path);
-        }
-        Ok(is_made)
-    });
-    if is_made.await? {
-        record.cgroup.made.push(parent.clone());
-        let owner = Arc::clone(inner);
-        undo.push("remove pod's cgroup", move || async move {
-            match is_own {
-                true => Ok(owner.cgroups.remove(&parent).await?),
-                false => own_cgroups::remove_shared(&owner, &parent),
-            }
-        });
+    if is_made.load(Ordering::Relaxed) {
+        record.cgroup.made.push(record.cgroup.parent.clone());
     }
+    record.cgroup.made.push(record.cgroup.pause.clone());
     Ok(())
 }
 

@@ -50,10 +50,10 @@ pub(super) async fn read(
 ) -> Result<Facts, Error> {
     let asked = inner.handler(&handler)?;
     // Whatever it can do: that it is there at all, before anything is made for it.
-    let features = asked.runtime.features().await?;
+    let (features, files) = tokio::join!(asked.runtime.features(), name_files(inner, config));
+    let (features, (host_resolv_conf, host_hosts)) = (features?, files?);
     let no_user_namespaces =
         user_namespace::of(config).and_then(|_| user_namespace::obstacle(inner, asked, &features));
-    let (host_resolv_conf, host_hosts) = name_files(inner, config).await?;
     let host_name = rustix::system::uname().nodename().to_string_lossy().into_owned();
     Ok(Facts {
         id: SandboxId::generate(),
