@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use linkspan_runtime_oci::{Event, Exit, Monitor, Process, Timestamp, read_exit};
+use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::container::record::ContainerRecord;
 use crate::container::remove::release_runtime;
@@ -14,27 +15,79 @@ use crate::model::{ContainerId, SandboxId};
 use crate::plugins;
 use crate::pods::Inner;
 use crate::sandbox::record::SandboxRecord;
+use crate::sandbox::state as sandbox;
 
 /// How the monitor calls pause in its events.
 const PAUSE: &str = linkspan_runtime_oci::monitor::PAUSE;
 /// Between two looks at what was killed and is not reported on.
 pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
+const REMIND_AFTER: Duration = Duration::from_secs(30);
+
 const KILL: i32 = 9;
 
-/// Follows a pod's monitor until it ends.
+/// Follows a pod's monitor until it ends, whatever becomes of the connection to it.
 pub(crate) fn watch(inner: &Arc<Inner>, sandbox_id: SandboxId, monitor: &Monitor) {
-    let mut events = monitor.subscribe();
+    let events = monitor.subscribe();
     let task_inner = Arc::clone(inner);
     inner.tasks.spawn(async move {
         let inner = task_inner;
-        // A daemon that goes down leaves what happens then to the next one.
-        while let Some(Some(event)) = inner.closing.run_until_cancelled(events.recv()).await {
-            if let Err(error) = note(&inner, &sandbox_id, event).await {
-                tracing::error!(%sandbox_id, %error, "an exit could not be recorded");
-            }
-        }
+        follow(&inner, &sandbox_id, events).await;
     });
+}
+
+async fn follow(inner: &Arc<Inner>, id: &SandboxId, mut events: UnboundedReceiver<Event>) {
+    // A daemon that goes down leaves what happens then to the next one.
+    while let Some(Some(event)) = inner.closing.run_until_cancelled(events.recv()).await {
+        if event != Event::Lost {
+            if let Err(error) = note(inner, id, event).await {
+                tracing::error!(sandbox_id = %id, %error, "what the monitor told could not be dealt with");
+            }
+            continue;
+        }
+        if inner.take_monitor(id).is_none() {
+            // We ended it ourselves.
+            return;
+        }
+        let Some(again) = inner.closing.run_until_cancelled(reconnect(inner, id)).await else { return };
+        match again {
+            Some(monitor) => events = monitor.subscribe(),
+            None => return,
+        }
+    }
+}
+
+/// A connection is not its monitor: that may live, and what happened meanwhile is told by it. `None` if the monitor is
+/// dead, or nobody needs it any more.
+async fn reconnect(inner: &Arc<Inner>, id: &SandboxId) -> Option<Monitor> {
+    tracing::warn!(sandbox_id = %id, "the connection to the pod's monitor is lost; it is asked again");
+    // Who takes each other's place at a monitor is not to do it as fast as they can.
+    tokio::time::sleep(LOOK_AGAIN).await;
+    match Monitor::reach(&inner.layout.pod_dir(id)).await {
+        Ok(monitor) => found(inner, id, monitor).await,
+        Err(error) => {
+            tracing::error!(sandbox_id = %id, %error, "the pod's monitor is dead; its pod is killed");
+            gone(inner, id).await;
+            None
+        }
+    }
+}
+
+/// A monitor that was not heard of for a while. `None` if the pod was stopped, or undone, without it.
+pub(crate) async fn found(inner: &Arc<Inner>, id: &SandboxId, monitor: Monitor) -> Option<Monitor> {
+    tracing::info!(sandbox_id = %id, "the pod's monitor answers");
+    inner.add_monitor(id.clone(), monitor.clone());
+    let snapshot = inner.table.snapshot();
+    let is_needed = |record: &Arc<SandboxRecord>| !matches!(record.state, sandbox::State::Stopped { .. });
+    if snapshot.sandboxes.get(id).is_some_and(is_needed) {
+        return Some(monitor);
+    }
+    if let Some(monitor) = inner.take_monitor(id)
+        && let Err(error) = monitor.shutdown().await
+    {
+        tracing::warn!(sandbox_id = %id, %error, "the monitor of a pod that is gone could not be ended");
+    }
+    None
 }
 
 async fn note(inner: &Arc<Inner>, sandbox_id: &SandboxId, event: Event) -> Result<(), Error> {
@@ -54,7 +107,8 @@ async fn note(inner: &Arc<Inner>, sandbox_id: &SandboxId, event: Event) -> Resul
             tracing::warn!(%sandbox_id, %container_id, "the kernel killed a process for lack of memory");
             Ok(())
         }
-        Event::Lost => lost(inner, sandbox_id).await,
+        // The connection's end, which whoever follows it deals with.
+        Event::Lost => Ok(()),
     }
 }
 
@@ -100,7 +154,7 @@ async fn end(
         Some(ContainerRecord { state, ..record.clone() })
     };
     let telling = inner.stop_news.begin(id);
-    if let Some(record) = inner.table.update::<ContainerRecord>(id, change).await? {
+    if let Some(record) = inner.table.observe::<ContainerRecord>(id, change).await? {
         if let (Some(telling), true) = (telling, first.load(Ordering::Relaxed)) {
             let (task_inner, record) = (Arc::clone(inner), Arc::clone(&record));
             inner.tasks.spawn(async move {
@@ -133,35 +187,39 @@ pub(crate) async fn not_ready(inner: &Arc<Inner>, id: &SandboxId) -> Result<(), 
         let state = record.state.not_ready(Timestamp::now())?;
         Some(SandboxRecord { state, ..record.clone() })
     };
-    inner.table.update::<SandboxRecord>(id, change).await.map(drop)
+    inner.table.observe::<SandboxRecord>(id, change).await.map(drop)
 }
 
-/// The monitor died, and with it the knowledge of how its children end: they are killed.
-pub(crate) async fn lost(inner: &Arc<Inner>, id: &SandboxId) -> Result<(), Error> {
-    if inner.take_monitor(id).is_none() {
-        // We ended it ourselves.
-        return Ok(());
-    }
-    tracing::error!(sandbox_id = %id, "monitor lost; its pod is killed");
-    gone(inner, id).await
-}
-
-/// The pod has no monitor, or never again.
-pub(crate) async fn gone(inner: &Arc<Inner>, id: &SandboxId) -> Result<(), Error> {
+/// The pod has no monitor any more, and with that died the knowledge of how its children end: they are killed, each by
+/// itself, so that one that does not die is in nobody's way.
+pub(crate) async fn gone(inner: &Arc<Inner>, id: &SandboxId) {
     let snapshot = inner.table.snapshot();
     let pause = snapshot.sandboxes.get(id).and_then(|record| record.state.pause().copied());
-    not_ready(inner, id).await?;
+    if let Err(error) = not_ready(inner, id).await {
+        tracing::warn!(sandbox_id = %id, %error, "a pod without its monitor is still called ready");
+    }
+    for record in snapshot.containers.values().filter(|record| record.sandbox_id == *id) {
+        abandoned(inner, record);
+    }
     if let Some(pause) = pause {
         kill(&pause).await;
     }
-    for record in snapshot.containers.values().filter(|record| record.sandbox_id == *id) {
-        abandoned(inner, record).await?;
-    }
-    Ok(())
 }
 
-/// Ends a container that has no monitor any more: by its exit record if there is one, else by killing it.
-pub(crate) async fn abandoned(inner: &Arc<Inner>, record: &ContainerRecord) -> Result<(), Error> {
+/// Ends a container that has no monitor any more, in the background: by its exit record if there is one, else by killing
+/// it, however long it takes to die.
+pub(crate) fn abandoned(inner: &Arc<Inner>, record: &Arc<ContainerRecord>) {
+    let (task_inner, record) = (Arc::clone(inner), Arc::clone(record));
+    inner.tasks.spawn(async move {
+        let inner = task_inner;
+        let Some(ended) = inner.closing.run_until_cancelled(end_abandoned(&inner, &record)).await else { return };
+        if let Err(error) = ended {
+            tracing::error!(container_id = %record.id, %error, "the end of a container without a monitor is not noted");
+        }
+    });
+}
+
+async fn end_abandoned(inner: &Arc<Inner>, record: &ContainerRecord) -> Result<(), Error> {
     let Some(process) = record.state.process().copied() else { return Ok(()) };
     let recorded = read_exit(&inner.layout.pod_dir(&record.sandbox_id), record.id.as_str());
     if let Ok(Some(exit)) = recorded {
@@ -175,19 +233,30 @@ pub(crate) async fn abandoned(inner: &Arc<Inner>, record: &ContainerRecord) -> R
                 Some(ContainerRecord { state, ..record.clone() })
             }
         };
-        inner.table.update::<ContainerRecord>(&record.id, change).await?;
-        inner.cgroups.kill_all(&record.cgroup_path).await.or_else(gone_is_fine)?;
+        inner.table.observe::<ContainerRecord>(&record.id, change).await?;
+        if let Err(error) = inner.cgroups.kill_all(&record.cgroup_path).await.or_else(gone_is_fine) {
+            tracing::error!(container_id = %record.id, %error, "a container without a monitor does not die yet");
+        }
         kill(&process).await;
     }
     let message = "its monitor was lost, and its exit code with it";
     end(inner, &record.id, Timestamp::now(), EXIT_CODE_LOST, false, message).await
 }
 
-/// Kills a process that is nobody's child of ours, and waits until it is gone.
+/// Kills a process that is nobody's child of ours, and waits until it is gone; the log is reminded of one that does not
+/// die.
 pub(crate) async fn kill(process: &Process) {
+    let (mut since, pid) = (Instant::now(), process.pid);
     while process.is_alive() {
-        if let Err(error) = process.signal(KILL) {
-            tracing::error!(pid = process.pid, %error, "cannot be killed");
+        let refused = process.signal(KILL).err();
+        if since.elapsed() >= REMIND_AFTER {
+            let error = refused.map(|error| error.to_string()).unwrap_or_default();
+            tracing::error!(
+                pid,
+                error,
+                "a process does not die; it may be stuck in the kernel (/proc/<pid>/stack)"
+            );
+            since = Instant::now();
         }
         tokio::time::sleep(LOOK_AGAIN).await;
     }

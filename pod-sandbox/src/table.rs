@@ -1,11 +1,13 @@
 //! All sandboxes and containers: one immutable snapshot in memory, a record each on disk.
 //!
-//! A change is written to disk first, then becomes the snapshot, then is told as an event. Reads take the snapshot
-//! and wait for nobody.
+//! A decision is written to disk first, then becomes the snapshot, then is told as an event. What has happened already
+//! ([`Table::observe`]) is true whatever the disk says: it becomes the snapshot and is told at once, and is written as
+//! soon as it can be. Reads take the snapshot and wait for nobody.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
+use std::time::Duration;
 
 use linkspan_runtime_oci::Timestamp;
 use tokio::sync::{broadcast, watch};
@@ -21,6 +23,9 @@ use crate::sandbox::state as sandbox;
 
 /// A listener that falls behind by so many events misses some, and is told so.
 const EVENT_BACKLOG: usize = 1024;
+/// Before what could not be written is tried again; twice as long after each further time in vain.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// One moment's view. Things that are still being made are not in it.
 #[derive(Clone, Debug, Default)]
@@ -41,12 +46,17 @@ pub(crate) trait Tabled: Recorded + Send + Sync + 'static {
     fn sandbox(self: &Arc<Self>, snapshot: &Snapshot) -> Option<Arc<SandboxRecord>>;
 }
 
+/// Writes one as it is now; one that has been removed needs nothing.
+type Rewrite = fn(&Table, &str) -> Result<(), Error>;
+
 /// The face of it; shared.
 #[derive(Debug)]
 pub(crate) struct Table {
     records: Records,
     /// Held from reading the snapshot to replacing it.
     writer: Mutex<()>,
+    /// What is known and not on disk yet: how to write it, by directory and name.
+    unwritten: Mutex<BTreeMap<(&'static str, String), Rewrite>>,
     snapshot: RwLock<Arc<Snapshot>>,
     changed: watch::Sender<()>,
     events: broadcast::Sender<Event>,
@@ -59,6 +69,7 @@ impl Table {
         Arc::new(Self {
             records,
             writer: Mutex::new(()),
+            unwritten: Mutex::default(),
             snapshot: RwLock::new(Arc::new(snapshot)),
             changed: watch::Sender::new(()),
             events: broadcast::Sender::new(EVENT_BACKLOG),
@@ -104,7 +115,7 @@ impl Table {
     pub(crate) async fn put<T: Tabled>(self: &Arc<Self>, record: T) -> Result<Arc<T>, Error> {
         let table = Arc::clone(self);
         blocking("writing a record", move || {
-            let _writer = table.writer.lock().unwrap_or_else(PoisonError::into_inner);
+            let _writer = table.writer();
             table.replace(record)
         })
         .await
@@ -118,7 +129,7 @@ impl Table {
     ) -> Result<Arc<T>, Error> {
         let table = Arc::clone(self);
         blocking("writing a record", move || {
-            let _writer = table.writer.lock().unwrap_or_else(PoisonError::into_inner);
+            let _writer = table.writer();
             check(&table.snapshot())?;
             table.replace(record)
         })
@@ -133,7 +144,7 @@ impl Table {
     ) -> Result<Option<Arc<T>>, Error> {
         let (table, id) = (Arc::clone(self), id.clone());
         blocking("writing a record", move || {
-            let _writer = table.writer.lock().unwrap_or_else(PoisonError::into_inner);
+            let _writer = table.writer();
             let Some(current) = T::column(&table.snapshot()).get(&id).cloned() else { return Ok(None) };
             match change(&current) {
                 Some(changed) => table.replace(changed).map(Some),
@@ -143,13 +154,39 @@ impl Table {
         .await
     }
 
+    /// Changes one, unless `change` wants it left as it is, by what has happened already: no refusal of the disk can undo
+    /// it. Returns what it is then; `None` if it is not there.
+    ///
+    /// # Errors
+    /// If the daemon is ending.
+    pub(crate) async fn observe<T: Tabled>(
+        self: &Arc<Self>,
+        id: &T::Id,
+        change: impl FnOnce(&T) -> Option<T> + Send + 'static,
+    ) -> Result<Option<Arc<T>>, Error> {
+        let (table, id) = (Arc::clone(self), id.clone());
+        blocking("noting what has happened", move || {
+            let _writer = table.writer();
+            let Some(current) = T::column(&table.snapshot()).get(&id).cloned() else { return Ok(None) };
+            let Some(changed) = change(&current) else { return Ok(Some(current)) };
+            let written = table.write(&changed);
+            let record = table.show(changed);
+            if let Err(error) = written {
+                table.write_later(&record, &error);
+            }
+            Ok(Some(record))
+        })
+        .await
+    }
+
     /// Removes one, record and all. Gone already: Ok.
     pub(crate) async fn remove<T: Tabled>(self: &Arc<Self>, id: &T::Id) -> Result<(), Error> {
         let (table, id) = (Arc::clone(self), id.clone());
         blocking("removing a record", move || {
-            let _writer = table.writer.lock().unwrap_or_else(PoisonError::into_inner);
+            let _writer = table.writer();
             let name = id.to_string();
             table.records.remove::<T>(&name)?;
+            table.unwritten().remove(&(T::DIR, name));
             let mut next = Snapshot::clone(&table.snapshot());
             if let Some(before) = T::column_mut(&mut next).remove(&id) {
                 table.publish(next, &before, T::events(Some(&before), None));
@@ -160,12 +197,65 @@ impl Table {
     }
 
     fn replace<T: Tabled>(&self, record: T) -> Result<Arc<T>, Error> {
-        self.records.write(&record)?;
+        self.write(&record)?;
+        Ok(self.show(record))
+    }
+
+    fn write<T: Tabled>(&self, record: &T) -> Result<(), Error> {
+        self.records.write(record)?;
+        self.unwritten().remove(&(T::DIR, record.name().to_owned()));
+        Ok(())
+    }
+
+    /// In the background, until it is written or removed; the first one begins that.
+    fn write_later<T: Tabled>(self: &Arc<Self>, record: &Arc<T>, error: &Error) {
+        let name = record.name();
+        tracing::error!(
+            record = name, %error,
+            "a record cannot be written: what has happened is kept in memory, and written when the disk takes it"
+        );
+        let rewrite: Rewrite = |table, name| {
+            let snapshot = table.snapshot();
+            let current = T::column(&snapshot).values().find(|record| record.name() == name);
+            current.map_or(Ok(()), |record| table.write(&**record))
+        };
+        let mut unwritten = self.unwritten();
+        let is_first = unwritten.is_empty();
+        unwritten.insert((T::DIR, name.to_owned()), rewrite);
+        if is_first {
+            tokio::spawn(catch_up(Arc::downgrade(self)));
+        }
+    }
+
+    /// Whether all is written.
+    fn write_unwritten(&self) -> bool {
+        let _writer = self.writer();
+        let waiting = self.unwritten().clone();
+        for ((dir, name), rewrite) in waiting {
+            match rewrite(self, &name) {
+                Ok(()) => {
+                    self.unwritten().remove(&(dir, name));
+                }
+                Err(error) => tracing::debug!(record = name, %error, "still not written"),
+            }
+        }
+        self.unwritten().is_empty()
+    }
+
+    fn writer(&self) -> MutexGuard<'_, ()> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn unwritten(&self) -> MutexGuard<'_, BTreeMap<(&'static str, String), Rewrite>> {
+        self.unwritten.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn show<T: Tabled>(&self, record: T) -> Arc<T> {
         let mut next = Snapshot::clone(&self.snapshot());
         let record = Arc::new(record);
         let before = T::column_mut(&mut next).insert(record.id().clone(), Arc::clone(&record));
         self.publish(next, &record, T::events(before.as_deref(), Some(&record)));
-        Ok(record)
+        record
     }
 
     fn publish<T: Tabled>(&self, next: Snapshot, about: &Arc<T>, kinds: &[EventKind]) {
@@ -185,6 +275,22 @@ impl Table {
             let id = T::id(about).to_string();
             // Fails only if nobody listens.
             let _ = self.events.send(Event { id, kind: *kind, at, pod: pod.clone() });
+        }
+    }
+}
+
+/// Until nothing is unwritten. The monitors' own records of exits are the durable copy meanwhile.
+async fn catch_up(table: Weak<Table>) {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+        let Some(table) = table.upgrade() else { return };
+        match blocking("writing records", move || Ok(table.write_unwritten())).await {
+            Ok(false) => {}
+            Ok(true) => return tracing::info!("all records are written again"),
+            // The daemon is ending.
+            Err(_) => return,
         }
     }
 }

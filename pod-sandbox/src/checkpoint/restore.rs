@@ -154,7 +154,7 @@ pub(crate) async fn start(inner: &Arc<Inner>, record: &ContainerRecord) -> Resul
         let state = record.state.restored(process, now)?;
         Some(ContainerRecord { state, ..record.clone() })
     };
-    inner.table.update::<ContainerRecord>(&record.id, change).await?;
+    inner.table.observe::<ContainerRecord>(&record.id, change).await?;
     exits::exited_early(inner, &record.sandbox_id, &record.id).await?;
     tracing::info!(container_id = %record.id, "container restored");
     Ok(())

@@ -61,7 +61,7 @@ async fn locked(inner: &Arc<Inner>, id: &ContainerId) -> Result<(), Error> {
         let state = record.state.started(now)?;
         Some(ContainerRecord { state, ..record.clone() })
     };
-    inner.table.update::<ContainerRecord>(id, change).await?;
+    inner.table.observe::<ContainerRecord>(id, change).await?;
     tracing::info!(container_id = %id, "container started");
     plugins::container_happened(inner, id, What::PostStartContainer).await;
     drop(starting);

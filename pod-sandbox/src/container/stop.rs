@@ -208,6 +208,11 @@ async fn run(inner: Arc<Inner>, record: Arc<ContainerRecord>) {
             () = gone(&inner, id) => break,
             () = killed => {}
         }
+        // However it came that nobody told it.
+        let is_dead = record.state.process().is_some_and(|process| !process.is_alive());
+        if is_dead && let Err(error) = exits::exited_early(&inner, &record.sandbox_id, id).await {
+            tracing::warn!(container_id = %id, %error, "the exit of a container that is stopped cannot be read");
+        }
         if attempt % REMIND_EVERY == REMIND_EVERY - 1 {
             tracing::error!(container_id = %id, attempt, "container does not die; its process may be stuck in the kernel");
         }

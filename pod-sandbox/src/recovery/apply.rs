@@ -56,7 +56,7 @@ async fn container(inner: &Arc<Inner>, facts: &ContainerFacts, fate: &ContainerF
                 let state = record.state.started(now)?;
                 Some(ContainerRecord { state, ..record.clone() })
             };
-            inner.table.update::<ContainerRecord>(&record.id, change).await.map(drop)
+            inner.table.observe::<ContainerRecord>(&record.id, change).await.map(drop)
         }
         ContainerFate::Exited(exit) => exits::exited(inner, &record.id, *exit).await,
         ContainerFate::Rebooted => {
@@ -66,7 +66,7 @@ async fn container(inner: &Arc<Inner>, facts: &ContainerFacts, fate: &ContainerF
                 let state = record.state.exited(now, EXIT_CODE_LOST, false, message)?;
                 Some(ContainerRecord { state, ..record.clone() })
             };
-            inner.table.update::<ContainerRecord>(&record.id, change).await.map(drop)
+            inner.table.observe::<ContainerRecord>(&record.id, change).await.map(drop)
         }
         ContainerFate::CutOff => {
             end_unfinished(inner, record).await?;
@@ -76,10 +76,13 @@ async fn container(inner: &Arc<Inner>, facts: &ContainerFacts, fate: &ContainerF
                 let state = record.state.exited(now, EXIT_CODE_LOST, false, message)?;
                 Some(ContainerRecord { state, ..record.clone() })
             };
-            inner.table.update::<ContainerRecord>(&record.id, change).await?;
+            inner.table.observe::<ContainerRecord>(&record.id, change).await?;
             release_runtime(inner, record).await
         }
-        ContainerFate::Abandoned => exits::abandoned(inner, record).await,
+        ContainerFate::Abandoned => {
+            exits::abandoned(inner, &Arc::new(record.clone()));
+            Ok(())
+        }
         ContainerFate::CleanUp => release_runtime(inner, record).await,
         ContainerFate::Undo => {
             tracing::warn!(container_id = %record.id, "removing a container that was not finished");

@@ -98,7 +98,7 @@ pub(super) async fn locked(inner: &Arc<Inner>, before: &SandboxRecord) -> Result
         let state = record.state.stopped(Timestamp::now())?;
         Some(SandboxRecord { state, ..record.clone() })
     };
-    inner.table.update::<SandboxRecord>(id, change).await?;
+    inner.table.observe::<SandboxRecord>(id, change).await?;
     tracing::info!(sandbox_id = %id, "sandbox stopped");
     Ok(())
 }

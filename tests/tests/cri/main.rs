@@ -2,6 +2,7 @@
 // A test is one future, however long.
 #![allow(clippy::unwrap_used, clippy::large_futures)]
 
+mod adversity;
 mod boundaries;
 mod capabilities;
 mod cdi;

@@ -1,0 +1,147 @@
+//! A second thing goes wrong: the disk of the records is full when a container exits, the connection to a monitor breaks. What has
+//! happened is known all the same, and what is not needed for it goes on.
+
+use std::fs;
+use std::io::Write as _;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use linkspan_cri_api::v1;
+use linkspan_tests::host_mount::HostMount;
+use linkspan_tests::node::Node;
+use linkspan_tests::{need, node, requests, wait};
+use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
+
+const SOON: Duration = Duration::from_secs(30);
+
+/// Another disk for the records, as small as can be.
+fn small_disk(node: &Node) -> Result<HostMount> {
+    let records = node.prefix().join("var/lib/linkspan/state");
+    let disk = HostMount::tmpfs(&records)?;
+    rustix::mount::mount_remount(&records, rustix::mount::MountFlags::empty(), c"size=512k")?;
+    Ok(disk)
+}
+
+fn fill(disk: &Path) -> Result<()> {
+    let mut filler = fs::File::create(disk.join("filler"))?;
+    while filler.write_all(&[0; 4096]).is_ok() {}
+    Ok(())
+}
+
+async fn is_ended(node: &mut Node, id: &str, code: i32) -> Result<()> {
+    wait::until("the container's end is known", SOON, async || {
+        let status = node.runtime.clone();
+        let request = v1::ContainerStatusRequest { container_id: id.to_owned(), verbose: false };
+        let status =
+            status.clone().container_status(request).await?.into_inner().status.context("a status")?;
+        ensure!(
+            status.state() == v1::ContainerState::ContainerExited && status.exit_code == code,
+            "{status:?}"
+        );
+        Ok(())
+    })
+    .await
+}
+
+/// What a pod that fills the node's disk leads to: the kubelet evicts it, and its space comes back.
+#[tokio::test]
+async fn pods_end_on_a_full_disk_and_are_recorded_when_there_is_room() {
+    need!();
+    node::run(async |node| {
+        let disk = small_disk(node)?;
+        let sandbox = requests::sandbox(node, "evicted");
+        let line = "trap 'exit 9' TERM; while :; do sleep 1000 & wait; done";
+        let (evicted, stopped) =
+            node.run_pod(&sandbox, &requests::container("c", &["sh", "-c", line])).await?;
+        node.trapped(&stopped).await?;
+        let kept = requests::sandbox(node, "kept");
+        let (kept_id, exits) = node
+            .run_pod(
+                &kept,
+                &requests::container("c", &["sh", "-c", "mkfifo /x; echo ready; read x < /x; exit 7"]),
+            )
+            .await?;
+        node.log_lines(&exits, |lines| !lines.is_empty()).await?;
+        let starts = node.create(&kept_id, &requests::idle("starts"), &kept).await?;
+        fill(disk.path())?;
+
+        node.stop_container(&stopped, 10).await?;
+        assert_eq!(node.container_status(&stopped).await?.exit_code, 9);
+        node.stop_sandbox(&evicted).await?;
+        node.remove_sandbox(&evicted).await?;
+        // With the pod its records went, and left room.
+        fs::remove_file(disk.path().join("filler"))?;
+        fill(disk.path())?;
+        let refused = node.create(&kept_id, &requests::idle("new"), &kept).await.unwrap_err();
+        assert!(refused.message().contains("No space left"), "{}", refused.message());
+        node.start_container(&starts).await?;
+        assert_eq!(node.container_status(&starts).await?.state(), v1::ContainerState::ContainerRunning);
+        node.shell(&exits, "echo go > /x").await?;
+        is_ended(node, &exits, 7).await?;
+
+        fs::remove_file(disk.path().join("filler"))?;
+        let log = node.prefix().join("daemon.log");
+        wait::until("all is written", SOON, async || {
+            ensure!(fs::read_to_string(&log)?.contains("all records are written again"));
+            Ok(())
+        })
+        .await?;
+        node.kill()?;
+        node.start_again().await?;
+        assert_eq!(node.container_status(&exits).await?.exit_code, 7);
+        assert_eq!(node.container_status(&starts).await?.state(), v1::ContainerState::ContainerRunning);
+        node.remove_pods().await
+    })
+    .await;
+}
+
+/// As whoever takes the daemon's place at a monitor.
+fn hello(pod_dir: &Path) -> Result<OwnedFd> {
+    let socket =
+        rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+    let dir = rustix::fs::open(
+        pod_dir,
+        rustix::fs::OFlags::PATH | rustix::fs::OFlags::CLOEXEC,
+        rustix::fs::Mode::empty(),
+    )?;
+    use std::os::fd::AsRawFd as _;
+    let short = format!("/proc/self/fd/{}/monitor.sock", dir.as_raw_fd());
+    rustix::net::connect(&socket, &SocketAddrUnix::new(short)?)?;
+    rustix::net::send(
+        &socket,
+        br#"J{"id":1,"call":{"hello":{"version":1,"oldest_version":1}}}"#,
+        SendFlags::empty(),
+    )?;
+    Ok(socket)
+}
+
+#[tokio::test]
+async fn a_pod_outlives_the_connection_to_its_monitor() {
+    need!();
+    node::run(async |node| {
+        let (sandbox_id, id) = node.run_pod(&requests::sandbox(node, "cut"), &requests::idle("c")).await?;
+        let stranger = hello(&node.prefix().join("run/linkspan/pods").join(&sandbox_id))?;
+        let log = node.prefix().join("daemon.log");
+        wait::until("the connection is lost", SOON, async || {
+            ensure!(fs::read_to_string(&log)?.contains("connection to the pod's monitor is lost"));
+            Ok(())
+        })
+        .await?;
+        let runtime = node.runtime.clone();
+        wait::until("the monitor is asked again", SOON, async || {
+            let request =
+                v1::ExecSyncRequest { container_id: id.clone(), cmd: vec!["true".to_owned()], timeout: 5 };
+            ensure!(runtime.clone().exec_sync(request).await?.into_inner().exit_code == 0);
+            Ok(())
+        })
+        .await?;
+        drop(stranger);
+        assert_eq!(node.sandbox_status(&sandbox_id).await?.state(), v1::PodSandboxState::SandboxReady);
+        node.stop_container(&id, 0).await?;
+        assert_eq!(node.container_status(&id).await?.exit_code, 137);
+        Ok(())
+    })
+    .await;
+}
