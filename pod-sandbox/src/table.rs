@@ -58,6 +58,8 @@ pub(crate) struct Table {
     /// What is known and not on disk yet: how to write it, by directory and name.
     unwritten: Mutex<BTreeMap<(&'static str, String), Rewrite>>,
     snapshot: RwLock<Arc<Snapshot>>,
+    /// What is being made: invisible, and yet it uses what it uses.
+    announced: Mutex<Snapshot>,
     changed: watch::Sender<()>,
     events: broadcast::Sender<Event>,
     /// When the latest event was, in nanoseconds; written by the writer alone.
@@ -71,6 +73,7 @@ impl Table {
             writer: Mutex::new(()),
             unwritten: Mutex::default(),
             snapshot: RwLock::new(Arc::new(snapshot)),
+            announced: Mutex::default(),
             changed: watch::Sender::new(()),
             events: broadcast::Sender::new(EVENT_BACKLOG),
             told_at: AtomicI64::new(0),
@@ -102,13 +105,30 @@ impl Table {
     /// Writes a record of something that is about to be made; it stays invisible.
     pub(crate) async fn announce<T: Tabled + Clone>(self: &Arc<Self>, record: &T) -> Result<(), Error> {
         let (table, record) = (Arc::clone(self), record.clone());
-        blocking("writing a record", move || table.records.write(&record)).await
+        blocking("writing a record", move || {
+            table.records.write(&record)?;
+            T::column_mut(&mut table.announced()).insert(record.id().clone(), Arc::new(record));
+            Ok(())
+        })
+        .await
+    }
+
+    /// Whether any container, also one that is being made, fits.
+    pub(crate) fn has_container(&self, fits: impl Fn(&ContainerRecord) -> bool) -> bool {
+        // In this order: one that is there by now is no longer announced.
+        let is_announced = self.announced().containers.values().any(|record| fits(record));
+        is_announced || self.snapshot().containers.values().any(|record| fits(record))
     }
 
     /// Takes back [`Table::announce`].
     pub(crate) async fn withdraw<T: Tabled>(self: &Arc<Self>, id: T::Id) -> Result<(), Error> {
         let table = Arc::clone(self);
-        blocking("removing a record", move || table.records.remove::<T>(&id.to_string())).await
+        blocking("removing a record", move || {
+            table.records.remove::<T>(&id.to_string())?;
+            T::column_mut(&mut table.announced()).remove(&id);
+            Ok(())
+        })
+        .await
     }
 
     /// Adds or replaces.
@@ -246,6 +266,10 @@ impl Table {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn announced(&self) -> MutexGuard<'_, Snapshot> {
+        self.announced.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn unwritten(&self) -> MutexGuard<'_, BTreeMap<(&'static str, String), Rewrite>> {
         self.unwritten.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -255,6 +279,7 @@ impl Table {
         let record = Arc::new(record);
         let before = T::column_mut(&mut next).insert(record.id().clone(), Arc::clone(&record));
         self.publish(next, &record, T::events(before.as_deref(), Some(&record)));
+        T::column_mut(&mut self.announced()).remove(record.id());
         record
     }
 

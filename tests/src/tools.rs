@@ -116,3 +116,43 @@ pub fn crun_without_features(folder: &Path) -> io::Result<PathBuf> {
     let text = format!("#!/bin/sh\n{refuse}\nexec {} \"$@\"\n", crun().display());
     script(folder.join("old"), &text)
 }
+
+/// crun, whose `create` waits.
+#[derive(Debug)]
+pub struct HeldRuntime {
+    folder: tempfile::TempDir,
+    script: PathBuf,
+}
+
+impl HeldRuntime {
+    pub fn new() -> io::Result<HeldRuntime> {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().display();
+        let text = format!(
+            "#!/bin/sh\ncase \" $* \" in *' create '*) : >{path}/called; while [ -e {path}/hold ]; do sleep 0.02; done;; esac\n\
+             exec {} \"$@\"\n",
+            crun().display()
+        );
+        let script = script(folder.path().join("held"), &text)?;
+        fs::write(folder.path().join("hold"), "")?;
+        Ok(HeldRuntime { folder, script })
+    }
+
+    /// As the one handler of a node.
+    pub fn handler(&self) -> Vec<(String, PathBuf)> {
+        vec![("held".to_owned(), self.script.clone())]
+    }
+
+    pub async fn is_called(&self) -> anyhow::Result<()> {
+        let called = self.folder.path().join("called");
+        crate::wait::until("the runtime is called", std::time::Duration::from_secs(30), async || {
+            anyhow::ensure!(called.exists());
+            Ok(())
+        })
+        .await
+    }
+
+    pub fn go_on(&self) -> io::Result<()> {
+        fs::remove_file(self.folder.path().join("hold"))
+    }
+}

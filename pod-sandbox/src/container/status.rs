@@ -54,9 +54,9 @@ impl Pods {
         }))
     }
 
-    /// Whether a container of the node was made from the image.
+    /// Whether a container of the node was made from the image, or is being made with it.
     pub fn image_in_use(&self, id: &linkspan_image::ImageId) -> bool {
-        self.inner.table.snapshot().containers.values().any(|record| record.uses(id))
+        self.inner.table.has_container(|record| record.uses(id))
     }
 }
 

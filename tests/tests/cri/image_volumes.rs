@@ -3,6 +3,7 @@
 use anyhow::Result;
 use linkspan_cri_api::v1;
 use linkspan_tests::node::Node;
+use linkspan_tests::tools::HeldRuntime;
 use linkspan_tests::{need, node, requests};
 use tonic::Code;
 
@@ -216,6 +217,38 @@ async fn what_cannot_be_a_volume_is_refused_with_its_field() {
             assert_eq!(refused.code(), Code::InvalidArgument, "{refused:?}");
             assert!(refused.message().contains(&format!("config.mounts[0].{field}")), "{refused:?}");
         }
+        Ok(())
+    })
+    .await;
+}
+
+/// The kubelet's collection of images, for one.
+#[tokio::test]
+async fn an_image_stays_while_a_container_is_made_that_mounts_it() {
+    need!();
+    let held = HeldRuntime::new().expect("a script");
+    let options = node::Options { runtimes: held.handler(), ..node::Options::default() };
+    node::with(options, async |node| {
+        let sandbox = requests::sandbox(node, "held");
+        let sandbox_id = node.run_sandbox(&sandbox, "").await?;
+        node.pull(HTTPD).await?;
+        node.pull(requests::BUSYBOX).await?;
+        let mut config = requests::idle("c");
+        config.mounts = vec![volume(HTTPD, "/volume", "")];
+        let mut other = node.runtime.clone();
+        let request = v1::CreateContainerRequest {
+            pod_sandbox_id: sandbox_id,
+            config: Some(config),
+            sandbox_config: Some(sandbox),
+        };
+        let call = tokio::spawn(async move { other.create_container(request).await });
+        held.is_called().await?;
+        let refused = remove(node, HTTPD).await;
+        held.go_on()?;
+        let id = call.await??.into_inner().container_id;
+        assert_eq!(refused.unwrap_err().code(), Code::FailedPrecondition);
+        node.start_container(&id).await?;
+        node.shell(&id, "test -d /volume/etc").await?;
         Ok(())
     })
     .await;

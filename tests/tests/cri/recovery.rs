@@ -2,7 +2,8 @@
 
 use linkspan_cri_api::v1;
 use linkspan_tests::node::signal;
-use linkspan_tests::{need, node, requests, tools};
+use linkspan_tests::tools::HeldRuntime;
+use linkspan_tests::{need, node, requests};
 
 #[tokio::test]
 async fn a_killed_daemon_finds_its_pods_as_they_were() {
@@ -109,17 +110,8 @@ async fn a_killed_monitor_ends_its_pod_and_no_other() {
 #[tokio::test]
 async fn a_create_that_was_cut_off_leaves_nothing_not_even_a_log() {
     need!();
-    let folder = tempfile::tempdir().expect("a folder");
-    let (hold, creating) = (folder.path().join("hold"), folder.path().join("creating"));
-    let script = format!(
-        "#!/bin/sh\ncase \" $* \" in *' create '*) : >{}; while [ -e {} ]; do sleep 0.02; done;; esac\nexec {} \"$@\"\n",
-        creating.display(),
-        hold.display(),
-        tools::crun().display()
-    );
-    let runtime = tools::script(folder.path().join("slow"), &script).expect("a script");
-    std::fs::write(&hold, "").expect("a file");
-    let options = node::Options { runtimes: vec![("slow".to_owned(), runtime)], ..node::Options::default() };
+    let held = HeldRuntime::new().expect("a script");
+    let options = node::Options { runtimes: held.handler(), ..node::Options::default() };
     node::with(options, async |node| {
         let sandbox = requests::sandbox(node, "cut-off");
         let sandbox_id = node.run_sandbox(&sandbox, "").await?;
@@ -140,11 +132,11 @@ async fn a_create_that_was_cut_off_leaves_nothing_not_even_a_log() {
         };
         let mut runtime = node.runtime.clone();
         let call = tokio::spawn(async move { runtime.create_container(request).await });
-        wait(&creating).await?;
+        held.is_called().await?;
         wait(&log).await?;
         node.kill()?;
         assert!(call.await?.is_err(), "the daemon is gone");
-        std::fs::remove_file(&hold)?;
+        held.go_on()?;
         node.start_again().await?;
         let list = node.runtime.list_containers(v1::ListContainersRequest::default()).await?;
         assert_eq!(list.into_inner().containers, []);
