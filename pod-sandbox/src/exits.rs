@@ -1,7 +1,6 @@
 //! What happens without being asked for: containers exit, pause dies, a monitor is lost.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use linkspan_runtime_oci::{Event, Exit, Monitor, Process, Timestamp, read_exit};
@@ -142,20 +141,20 @@ async fn end(
     oom_killed: bool,
     message: &'static str,
 ) -> Result<(), Error> {
-    // Several may report the same exit.
-    let first = Arc::new(AtomicBool::new(false));
-    let is_first = Arc::clone(&first);
+    // Several may report the same exit: whoever makes it seen tells it, and has begun to by then.
+    let telling = Arc::new(Mutex::new(None));
+    let (begins, begun) = (Arc::clone(inner), Arc::clone(&telling));
     let change = move |record: &ContainerRecord| {
         let message =
             if message.is_empty() { record.evicted.as_deref().unwrap_or_default() } else { message };
         let state = record.state.exited(at, exit_code, oom_killed, message)?;
         tracing::info!(container_id = %record.id, exit_code, oom_killed, "container exited");
-        is_first.store(true, Ordering::Relaxed);
+        *begun.lock().unwrap_or_else(PoisonError::into_inner) = begins.stop_news.begin(&record.id);
         Some(ContainerRecord { state, ..record.clone() })
     };
-    let telling = inner.stop_news.begin(id);
     if let Some(record) = inner.table.observe::<ContainerRecord>(id, change).await? {
-        if let (Some(telling), true) = (telling, first.load(Ordering::Relaxed)) {
+        let telling = telling.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(telling) = telling {
             let (task_inner, record) = (Arc::clone(inner), Arc::clone(&record));
             inner.tasks.spawn(async move {
                 plugins::container_stopped(&task_inner, &record).await;
