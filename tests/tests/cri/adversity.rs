@@ -10,8 +10,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use linkspan_cri_api::v1;
 use linkspan_tests::host_mount::HostMount;
+use linkspan_tests::hung::FrozenDisk;
 use linkspan_tests::node::Node;
-use linkspan_tests::{need, node, requests, wait};
+use linkspan_tests::{leftovers, need, node, requests, wait};
 use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
 
 const SOON: Duration = Duration::from_secs(30);
@@ -141,6 +142,52 @@ async fn a_pod_outlives_the_connection_to_its_monitor() {
         assert_eq!(node.sandbox_status(&sandbox_id).await?.state(), v1::PodSandboxState::SandboxReady);
         node.stop_container(&id, 0).await?;
         assert_eq!(node.container_status(&id).await?.state(), v1::ContainerState::ContainerExited);
+        Ok(())
+    })
+    .await;
+}
+
+/// SIGKILL does not reach a process that waits for a disk.
+#[tokio::test]
+async fn of_a_dead_monitors_containers_one_that_does_not_die_holds_up_none() {
+    need!();
+    node::run(async |node| {
+        let frozen = FrozenDisk::new(&node.prefix().join("disk"))?;
+        let sandbox = requests::sandbox(node, "stuck");
+        let mut config =
+            requests::container("writes", &["sh", "-c", "while :; do echo line >>/disk/file; done"]);
+        config.mounts = vec![v1::Mount {
+            container_path: "/disk".into(),
+            host_path: node.prefix().join("disk").display().to_string(),
+            ..Default::default()
+        }];
+        let (sandbox_id, stuck) = node.run_pod(&sandbox, &config).await?;
+        let mut others = Vec::new();
+        for name in ["a", "b", "c"] {
+            others.push(node.run_container(&sandbox_id, &requests::idle(name), &sandbox).await?);
+        }
+        frozen.freeze()?;
+        let pid: u32 = node.container_info(&stuck).await?["pid"].to_string().parse()?;
+        wait::until("it waits for the disk", SOON, async || {
+            ensure!(fs::read_to_string(format!("/proc/{pid}/status"))?.contains("State:\tD"));
+            Ok(())
+        })
+        .await?;
+        let monitor = leftovers::processes(node.prefix(), &[])
+            .into_iter()
+            .find(|process| process.contains("linkspan-monitor") && process.contains(&sandbox_id));
+        let monitor = monitor.context("the monitor")?;
+        node::signal(monitor.split_once(':').context("its PID")?.0.parse()?, "KILL")?;
+        for id in &others {
+            is_ended(node, id, 255).await?;
+            node.stop_container(id, 0).await?;
+        }
+        let state = node.container_status(&stuck).await?.state();
+        assert_eq!(state, v1::ContainerState::ContainerUnknown);
+        frozen.thaw()?;
+        is_ended(node, &stuck, 255).await?;
+        node.stop_sandbox(&sandbox_id).await?;
+        node.remove_sandbox(&sandbox_id).await?;
         Ok(())
     })
     .await;
