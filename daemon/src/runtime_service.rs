@@ -102,7 +102,7 @@ impl RuntimeService for Runtime {
         let cidr = node::pod_cidr(request.into_inner()).inside("runtime_config.network_config")?;
         // The kubelet sends an empty range until the node has one.
         if !cidr.is_empty() {
-            self.app.network.set_pod_cidr(&cidr);
+            self.app.network.set_pod_cidr(&cidr).await.map_err(status::of)?;
         }
         Ok(Response::new(v1::UpdateRuntimeConfigResponse {}))
     }

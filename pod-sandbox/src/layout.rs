@@ -37,7 +37,12 @@ impl Layout {
 
     /// Records.
     pub(crate) fn state_dir(&self) -> PathBuf {
-        self.root_dir.join("state")
+        Self::state_below(&self.root_dir)
+    }
+
+    /// For who knows nothing of the rest.
+    pub(crate) fn state_below(root_dir: &Path) -> PathBuf {
+        root_dir.join("state")
     }
 
     /// One directory per pod.

@@ -134,13 +134,16 @@ impl Network {
     }
 
     /// The node's pod ranges (CRI UpdateRuntimeConfig): one or two CIDRs, separated by a comma.
-    /// Plugins with the `ipRanges` capability are told.
-    pub fn set_pod_cidr(&self, cidrs: &str) {
+    /// Plugins with the `ipRanges` capability are told, also after a restart of the daemon.
+    ///
+    /// # Errors
+    /// They could not be recorded; they count all the same until the daemon ends.
+    pub async fn set_pod_cidr(&self, cidrs: &str) -> Result<(), Error> {
         let cidrs = cidrs.split(',').map(str::trim).filter(|cidr| !cidr.is_empty()).map(str::to_owned);
         match &self.inner.backend {
             // It has its own.
-            Backend::Builtin(_) => {}
-            Backend::Cni(cni) => cni.set_pod_cidrs(cidrs.collect()),
+            Backend::Builtin(_) => Ok(()),
+            Backend::Cni(cni) => cni.set_pod_cidrs(cidrs.collect()).await,
         }
     }
 

@@ -91,6 +91,20 @@ impl Records {
         }
     }
 
+    /// The one of this name; `None` if there is none that verifies. Blocking, short.
+    pub(crate) fn get<T: Recorded>(&self, name: &str) -> Result<Option<T>, Error> {
+        let path = self.path::<T>(name);
+        let content = match fs::read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            content => content.map_err(Error::store("reading record", &path))?,
+        };
+        let found = self.decode::<T>(&content);
+        if found.is_none() {
+            tracing::warn!(path = %path.display(), "a record does not verify and counts as lost");
+        }
+        Ok(found.map(|found| found.record))
+    }
+
     /// All that verify. The others, and temporary files, are removed.
     pub(crate) fn load<T: Recorded>(&self) -> Result<Loaded<T>, Error> {
         let dir = self.dir.join(T::DIR);

@@ -14,6 +14,7 @@ mod follow;
 pub(super) mod fuzz;
 mod gc;
 mod plugin;
+mod pod_ranges;
 mod result;
 #[cfg(test)]
 mod tests;
@@ -22,7 +23,7 @@ mod watch;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -30,11 +31,13 @@ use tokio::sync::watch::Receiver;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{Attachment, Error, NetworkStatus, Readiness};
+use crate::layout::Layout;
 use cache::{Cache, Entry};
 use chain::{Chain, live_netns};
 use conf::NetworkList;
 use follow::{Follower, Snapshot};
 use plugin::{Plugins, Subject};
+use pod_ranges::PodRanges;
 use watch::DirWatch;
 
 /// How long the start waits for a first answer.
@@ -67,7 +70,7 @@ pub(crate) struct Cni {
     plugins: Plugins,
     cache: Cache,
     snapshot: Receiver<Arc<Snapshot>>,
-    pod_cidrs: RwLock<Vec<String>>,
+    pod_ranges: PodRanges,
     add_timeout: Duration,
     del_timeout: Duration,
 }
@@ -81,7 +84,7 @@ pub(crate) struct Ticket {
 
 impl Cni {
     /// Reads the configuration once and follows it from then on, until this value is dropped. What it notes bears `root_dir`
-    /// as its mark.
+    /// as its mark; the node's pod ranges are recorded there.
     pub(crate) async fn open(config: &linkspan_config::Network, root_dir: &Path) -> Result<Self, Error> {
         let watch = DirWatch::new(&config.conf_dir)
             .map_err(Error::io("watching cni configuration", &config.conf_dir))?;
@@ -100,7 +103,7 @@ impl Cni {
             plugins,
             cache: Cache::new(&config.cache_dir, root_dir),
             snapshot,
-            pod_cidrs: RwLock::default(),
+            pod_ranges: PodRanges::open(&Layout::state_below(root_dir)).await?,
             add_timeout: config.add_timeout,
             del_timeout: config.del_timeout,
         })
@@ -120,9 +123,8 @@ impl Cni {
         })
     }
 
-    pub(crate) fn set_pod_cidrs(&self, cidrs: Vec<String>) {
-        // A lock that a panic left behind still holds a good list.
-        *self.pod_cidrs.write().unwrap_or_else(|poisoned| poisoned.into_inner()) = cidrs;
+    pub(crate) async fn set_pod_cidrs(&self, cidrs: Vec<String>) -> Result<(), Error> {
+        self.pod_ranges.set(cidrs).await
     }
 
     /// Waits until the network is ready, at most for the time of an ADD. Cancelling is safe.
@@ -153,11 +155,10 @@ impl Cni {
             let message = format!("sandbox ID {:?} cannot be a cni container ID", a.sandbox_id);
             return Err(Error::BadRequest { pod: a.pod_name.clone(), message });
         }
-        let cidrs = self.pod_cidrs.read().unwrap_or_else(|poisoned| poisoned.into_inner()).clone();
         let mut entry = Entry::new(&ticket.list.name, &a.sandbox_id, &ticket.list.to_json());
         entry.netns = a.netns.to_string_lossy().into_owned();
         entry.cni_args = capability::cni_args(a);
-        entry.capability_args = capability::arguments(a, &cidrs)?;
+        entry.capability_args = capability::arguments(a, &self.pod_ranges.get())?;
         // Written first, so that a crash during ADD is followed by a DEL of this very list.
         self.cache.store(&entry).await?;
         let added = self.add(&ticket, &mut entry).await;

@@ -57,7 +57,7 @@ impl Node {
     }
 
     pub(super) async fn open(&self) -> Network {
-        Network::open(&self.config()).await.unwrap()
+        Network::open_for(&self.config(), &self.path("root")).await.unwrap()
     }
 
     pub(super) fn config(&self) -> linkspan_config::Network {

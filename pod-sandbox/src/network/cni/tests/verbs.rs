@@ -263,8 +263,13 @@ async fn pod_ranges_reach_plugins_that_want_them() {
     let node = chain();
     node.conf("10-pods.conflist", &CHAIN.replace("\"mac\"", "\"ipRanges\""));
     let network = node.open().await;
-    network.set_pod_cidr("10.1.0.0/24, fd00:1::/64");
+    network.set_pod_cidr("10.9.0.0/24").await.unwrap();
+    network.set_pod_cidr("10.1.0.0/24, fd00:1::/64").await.unwrap();
     network.attach(&attachment("s1")).await.unwrap();
     let ranges = json!([[{"subnet": "10.1.0.0/24"}], [{"subnet": "fd00:1::/64"}]]);
+    assert_eq!(node.given("ADD", "two")["runtimeConfig"]["ipRanges"], ranges);
+    // The kubelet tells them once, whatever becomes of the daemon.
+    drop(network);
+    node.open().await.attach(&attachment("s2")).await.unwrap();
     assert_eq!(node.given("ADD", "two")["runtimeConfig"]["ipRanges"], ranges);
 }
