@@ -1,6 +1,6 @@
 //! What a record on the disk may hold, after a crash or an upgrade.
 
-use super::{MAGIC, Recorded, Records, checksum};
+use super::{Content, FORMAT, Found, MAGIC, Recorded, Records, checksum};
 use crate::container::record::ContainerRecord;
 use crate::sandbox::record::SandboxRecord;
 
@@ -10,7 +10,7 @@ use crate::sandbox::record::SandboxRecord;
 /// On a fault.
 pub fn record(data: &[u8]) {
     let records = Records { dir: "/nonexistent".into(), boot_id: "boot".to_owned() };
-    let whole = [format!("{MAGIC} {} boot\n", checksum(data)).as_bytes(), data].concat();
+    let whole = [format!("{MAGIC}{FORMAT} {} boot\n", checksum(data)).as_bytes(), data].concat();
     for content in [data, &whole] {
         reads::<SandboxRecord>(&records, content);
         reads::<ContainerRecord>(&records, content);
@@ -19,10 +19,17 @@ pub fn record(data: &[u8]) {
 
 /// What is read is written, and read again as the same.
 fn reads<T: Recorded + PartialEq + std::fmt::Debug>(records: &Records, content: &[u8]) {
-    let Some(found) = records.decode::<T>(content) else { return };
+    let Some(found) = decode::<T>(records, content) else { return };
     let body = serde_json::to_vec(&found.record).expect("a record is JSON");
-    let again = [format!("{MAGIC} {} earlier\n", checksum(&body)).as_bytes(), &body].concat();
-    let again = records.decode::<T>(&again).expect("a record is read as it was written");
+    let again = [format!("{MAGIC}{FORMAT} {} earlier\n", checksum(&body)).as_bytes(), &body].concat();
+    let again = decode::<T>(records, &again).expect("a record is read as it was written");
     assert!(!again.same_boot, "a boot that is over");
     assert_eq!(again.record, found.record);
+}
+
+fn decode<T: Recorded>(records: &Records, content: &[u8]) -> Option<Found<T>> {
+    match records.decode(content) {
+        Content::Record(found) => Some(found),
+        Content::OfAnother { .. } | Content::Damaged(_) => None,
+    }
 }

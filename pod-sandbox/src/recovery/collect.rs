@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use linkspan_runtime_oci::Monitor;
 
+use super::Left;
 use crate::error::Error;
 use crate::model::id::is_id;
 use crate::mounts;
@@ -16,13 +17,16 @@ use crate::own_cgroups;
 use crate::pods::Inner;
 use crate::table::blocking;
 
-pub(super) async fn run(inner: &Arc<Inner>) {
+pub(super) async fn run(inner: &Arc<Inner>, left: &Left) {
     let snapshot = inner.table.snapshot();
-    let sandboxes: BTreeSet<&str> = snapshot.sandboxes.keys().map(|id| id.as_str()).collect();
-    let containers: BTreeSet<&str> = snapshot.containers.keys().map(|id| id.as_str()).collect();
+    let sandboxes = snapshot.sandboxes.keys().map(|id| id.as_str());
+    let sandboxes: BTreeSet<&str> = sandboxes.chain(left.sandboxes.iter().map(String::as_str)).collect();
+    let containers = snapshot.containers.keys().map(|id| id.as_str());
+    let containers: BTreeSet<&str> = containers.chain(left.containers.iter().map(String::as_str)).collect();
     // While the pods' namespaces are there: without them plugins do not find all that they have made.
-    let attached: Vec<Attachment> =
-        snapshot.sandboxes.values().filter_map(|record| record.attachment.clone()).collect();
+    let attached = snapshot.sandboxes.values().filter_map(|record| record.attachment.clone());
+    let of_left = |id: &String| Attachment { sandbox_id: id.clone(), ..Attachment::default() };
+    let attached: Vec<Attachment> = attached.chain(left.sandboxes.iter().map(of_left)).collect();
     if let Err(error) = inner.network.gc(&attached).await {
         tracing::warn!(%error, "addresses that nobody owns may not all be freed");
     }

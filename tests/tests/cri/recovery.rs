@@ -1,5 +1,6 @@
 //! The daemon is killed, or stopped, and started again: pods do not notice.
 
+use anyhow::Context;
 use linkspan_cri_api::v1;
 use linkspan_tests::node::signal;
 use linkspan_tests::tools::HeldRuntime;
@@ -146,6 +147,90 @@ async fn a_create_that_was_cut_off_leaves_nothing_not_even_a_log() {
         assert!(!mounts.iter().any(|mount| mount.contains("/containers/")), "left: {mounts:?}");
         let id = node.create(&sandbox_id, &container, &sandbox).await?;
         node.start_container(&id).await?;
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_odd_file_among_the_records_is_set_aside_and_named_and_costs_no_other_pod() {
+    need!();
+    node::run(async |node| {
+        let (kept, id) = node.run_pod(&requests::sandbox(node, "kept"), &requests::idle("c")).await?;
+        let torn = node.run_sandbox(&requests::sandbox(node, "torn"), "").await?;
+        node.kill()?;
+        let state = node.prefix().join("var/lib/linkspan/state");
+        let record = state.join("sandboxes").join(format!("{torn}.json"));
+        std::fs::write(&record, &std::fs::read(&record)?[..200])?;
+        std::fs::create_dir(state.join("containers/directory.json"))?;
+        node.start_again().await?;
+        assert_eq!(node.sandbox_status(&kept).await?.state(), v1::PodSandboxState::SandboxReady);
+        assert_eq!(node.output(&id, &["echo", "hello"]).await?, "hello");
+        assert_eq!(node.sandbox_status(&torn).await.unwrap_err().code(), tonic::Code::NotFound);
+        assert_eq!(node.network.addresses()?.len(), 2, "those of the kept pod, one of each family");
+        let log = std::fs::read_to_string(node.prefix().join("daemon.log"))?;
+        for name in [format!("sandboxes/{torn}.json.bad"), "containers/directory.json.bad".to_owned()] {
+            let path = state.join(name);
+            let said = log.lines().filter(|line| line.contains(&path.display().to_string())).count();
+            assert!(path.exists() && said == 1, "{} is named {said} times", path.display());
+        }
+        std::fs::remove_file(record.with_extension("json.bad"))?;
+        Ok(())
+    })
+    .await;
+}
+
+/// As a record of a version to come, which goes back again: the first line says which format it has.
+fn set_format(record: &std::path::Path, format: u32) -> anyhow::Result<()> {
+    let text = std::fs::read_to_string(record)?;
+    let (magic, rest) = text.split_once(' ').context("a record")?;
+    let (_, rest) = rest.split_once(' ').context("a record")?;
+    Ok(std::fs::write(record, format!("{magic} {format} {rest}"))?)
+}
+
+#[tokio::test]
+async fn a_pod_of_another_version_runs_on_until_that_version_is_back() {
+    need!();
+    node::run(async |node| {
+        let config = requests::sandbox(node, "theirs");
+        let (sandbox_id, id) = node.run_pod(&config, &requests::idle("c")).await?;
+        let (whole, one) = node.run_pod(&requests::sandbox(node, "half"), &requests::idle("one")).await?;
+        let pids =
+            [node.container_info(&id).await?["pid"].clone(), node.container_info(&one).await?["pid"].clone()];
+        let state = node.prefix().join("var/lib/linkspan/state");
+        let records = [format!("sandboxes/{sandbox_id}.json"), format!("containers/{one}.json")];
+        node.kill()?;
+        for record in &records {
+            set_format(&state.join(record), 4711)?;
+        }
+        node.start_again().await?;
+
+        let list = node.runtime.list_pod_sandbox(v1::ListPodSandboxRequest::default()).await?.into_inner();
+        let ids: Vec<&str> = list.items.iter().map(|sandbox| sandbox.id.as_str()).collect();
+        assert_eq!(ids, [whole.as_str()]);
+        let list = node.runtime.list_containers(v1::ListContainersRequest::default()).await?;
+        assert_eq!(list.into_inner().containers, []);
+        let log = std::fs::read_to_string(node.prefix().join("daemon.log"))?;
+        for record in &records {
+            let path = state.join(record).display().to_string();
+            let said = log.lines().find(|line| line.contains(&path)).context("the record is named")?;
+            assert!(said.contains("another version") && said.contains("written_by"), "{said}");
+        }
+        for pid in &pids {
+            assert!(std::path::Path::new(&format!("/proc/{pid}")).exists(), "process {pid} was killed");
+        }
+        assert_eq!(node.network.addresses()?.len(), 4, "two pods, two families");
+
+        node.kill()?;
+        for record in &records {
+            set_format(&state.join(record), 1)?;
+        }
+        node.start_again().await?;
+        for (id, pid) in [&id, &one].into_iter().zip(pids) {
+            assert_eq!(node.container_info(id).await?["pid"], pid, "the same process");
+            assert_eq!(node.output(id, &["echo", "hello"]).await?, "hello");
+        }
+        assert_eq!(node.run_sandbox(&config, "").await?, sandbox_id);
         Ok(())
     })
     .await;

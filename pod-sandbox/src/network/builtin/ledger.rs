@@ -10,6 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use super::super::{Attachment, Error, PortMapping};
 use super::subnet::Subnet;
+use crate::own_files::{self, SET_ASIDE, set_aside};
+
+/// The extension of what is being written.
+const UNFINISHED: &str = "tmp";
 
 /// One attachment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,22 +40,25 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    /// Reads what an earlier daemon left. A file that cannot be read is a record lost in a crash
-    /// of the node, and its pod with it.
+    /// Reads what an earlier daemon left. A file that is no record is set aside: it was lost in a crash of the node, and its pod
+    /// with it.
     pub(crate) fn open(dir: &Path, subnets: Vec<Subnet>) -> Result<Self, Error> {
         fs::create_dir_all(dir).map_err(Error::io("making directory", dir))?;
         let mut records = BTreeMap::new();
         for file in fs::read_dir(dir).map_err(Error::io("reading directory", dir))? {
             let path = file.map_err(Error::io("reading directory", dir))?.path();
-            let content = fs::read(&path).map_err(Error::io("reading", &path))?;
-            match serde_json::from_slice::<Record>(&content) {
-                Ok(record) if path == file_path(dir, &record.sandbox_id) => {
+            let is = |extension| path.extension().is_some_and(|found| found == extension);
+            if is(SET_ASIDE) || is(UNFINISHED) && fs::remove_file(&path).is_ok() {
+                continue;
+            }
+            let content = own_files::read(&path).map_err(Error::io("reading", &path))?;
+            match content.map(|content| serde_json::from_slice::<Record>(&content)) {
+                Ok(Ok(record)) if path == file_path(dir, &record.sandbox_id) => {
                     records.insert(record.sandbox_id.clone(), record);
                 }
-                _ => {
-                    tracing::warn!(path = %path.display(), "unreadable record of an address is dropped");
-                    fs::remove_file(&path).map_err(Error::io("removing", &path))?;
-                }
+                Ok(Ok(record)) => set_aside(&path, &format!("is the record of {}", record.sandbox_id)),
+                Ok(Err(error)) => set_aside(&path, &error.to_string()),
+                Err(why) => set_aside(&path, &why),
             }
         }
         let last = vec![None; subnets.len()];
@@ -78,7 +85,7 @@ impl Ledger {
         let pod = format!("{}/{}", a.pod_namespace, a.pod_name);
         let record = Record { sandbox_id: a.sandbox_id.clone(), pod, veth, ips: ips.clone(), ports };
         let path = file_path(&self.dir, &a.sandbox_id);
-        let temporary = path.with_extension("tmp");
+        let temporary = path.with_extension(UNFINISHED);
         let content = serde_json::to_vec(&record).map_err(io::Error::from);
         content
             .and_then(|content| fs::write(&temporary, content))
