@@ -42,7 +42,7 @@ pub(crate) struct Means {
 /// # Errors
 /// [`Error::NoCheckpoint`] if the handler's runtime cannot, or the host has no CRIU.
 pub(crate) async fn means(inner: &Inner, handler: &str) -> Result<Means, Error> {
-    let runtime = inner.handler(handler)?.runtime.clone();
+    let runtime = inner.runtime(handler)?.clone();
     if !runtime.features().await?.checkpoint {
         let reason = "does not say that it can (annotation org.opencontainers.runc.checkpoint.enabled of its `features`); \
              runc can, and a crun that was built with CRIU";
@@ -62,9 +62,9 @@ pub(crate) async fn collect(inner: &Arc<Inner>) {
     for id in ids {
         let record =
             inner.table.snapshot().containers.values().find(|record| record.id.as_str() == id).cloned();
-        if let Some(handler) = record.and_then(|record| inner.handlers.get(&record.handler)) {
+        if let Some(runtime) = record.and_then(|record| inner.runtime(&record.handler).ok()) {
             // Most likely it is running; then there is nothing to resume.
-            let _ = handler.runtime.resume(&id).await;
+            let _ = runtime.resume(&id).await;
         }
         let dir = inner.layout.checkpoints_dir().join(&id);
         let access = HostAccess::left_by(&id, "removing an unfinished checkpoint in", &dir);

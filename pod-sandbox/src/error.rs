@@ -52,6 +52,12 @@ pub enum Error {
     /// The pod's monitor was there when the daemon started and has not answered; or it is lost, and the pod ends.
     #[error("the monitor of sandbox {sandbox} does not answer, or is lost")]
     NoMonitor { sandbox: String },
+    /// The configuration has lost the handler that a pod was made with.
+    #[error(
+        "runtime handler {name:?} of this pod is not configured any more: configure it again, or remove the pod, which works \
+         without it"
+    )]
+    NoHandler { name: String },
     /// A path that the pod or the node named is on a file system that does not answer.
     #[error("{stage} {}: {reason}", path.display())]
     FileSystemHangs { stage: &'static str, path: PathBuf, reason: String },

@@ -100,7 +100,8 @@ impl Layout {
         self.root_dir.join("checkpoints")
     }
 
-    fn runtimes_dir(&self) -> PathBuf {
+    /// Of all handlers that there ever were.
+    pub(crate) fn runtimes_dir(&self) -> PathBuf {
         self.run_dir.join("runtimes")
     }
 

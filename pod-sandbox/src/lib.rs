@@ -41,6 +41,7 @@ mod pods;
 mod records;
 mod recovery;
 mod resources;
+mod runtimes;
 mod sandbox;
 mod seccomp_filter;
 mod selinux;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use linkspan_config::Config;
 use linkspan_runtime_oci::spec::clamp_oom_score_adj;
-use linkspan_runtime_oci::{Cgroups, Features, Runtime};
+use linkspan_runtime_oci::{Cgroups, Features};
 
 use crate::error::Error;
 use crate::events::Event;
@@ -22,7 +22,7 @@ use crate::pods::{Inner, Parts, Pods, Settings};
 use crate::records::Records;
 use crate::selinux::Levels;
 use crate::table::blocking;
-use crate::{recovery, user_namespace};
+use crate::{recovery, runtimes, user_namespace};
 
 /// Beside the daemon's binary, unless the configuration says where.
 const MONITOR: &str = "linkspan-monitor";
@@ -56,6 +56,7 @@ impl Pods {
         let inner = Arc::new(Inner {
             settings: settings(&config)?,
             handlers: handlers(&config, &layout)?,
+            former_runtimes: runtimes::former(&config, &layout, &found.sandboxes),
             images: parts.images,
             network: parts.network,
             cgroups,
@@ -163,9 +164,7 @@ fn ask_handlers(inner: &Inner) -> impl Future<Output = ()> + use<> {
 
 fn handlers(config: &Config, layout: &Layout) -> Result<std::collections::BTreeMap<String, Handler>, Error> {
     let handler = |(name, handler): (&String, &linkspan_config::Handler)| {
-        let runtime = Runtime::new(name, handler, layout.runtime_root(name))
-            .with_timeout(config.runtime.timeout)
-            .with_cgroup_driver(config.cgroup.driver);
+        let runtime = runtimes::runtime(config, layout, name, handler);
         let options = Arc::new(HandlerOptions::read(handler)?);
         let (path, sandbox) = (handler.path.clone(), handler.sandbox);
         Ok((name.clone(), Handler { runtime, path, sandbox, options }))

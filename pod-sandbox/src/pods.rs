@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use linkspan_config::Config;
 use linkspan_image::Images;
-use linkspan_runtime_oci::Cgroups;
 use linkspan_runtime_oci::monitor::Monitor;
+use linkspan_runtime_oci::{Cgroups, Runtime};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
@@ -70,6 +70,8 @@ pub(crate) struct Settings {
 pub(crate) struct Inner {
     pub(crate) settings: Settings,
     pub(crate) handlers: BTreeMap<String, Handler>,
+    /// By the names of handlers that are not configured any more.
+    pub(crate) former_runtimes: BTreeMap<String, Runtime>,
     pub(crate) images: Images,
     pub(crate) network: Network,
     pub(crate) cgroups: Cgroups,
@@ -124,12 +126,6 @@ impl Inner {
 
     pub(crate) fn take_monitor(&self, sandbox: &SandboxId) -> Option<Monitor> {
         self.monitors.write().unwrap_or_else(PoisonError::into_inner).remove(sandbox)
-    }
-
-    /// The handler that a record names; the configuration may have lost it since.
-    pub(crate) fn handler(&self, name: &str) -> Result<&Handler, Error> {
-        let handler = self.handlers.get(name);
-        handler.ok_or_else(|| Error::bad("runtime_handler", format!("no handler {name:?} is configured")))
     }
 }
 

@@ -170,6 +170,7 @@ impl ToStatus for pods::Error {
             },
             Self::BadConfig { .. } => Code::InvalidArgument,
             Self::TimedOut { .. } => Code::DeadlineExceeded,
+            Self::NoHandler { .. } => Code::FailedPrecondition,
             // What this host has no means for.
             Self::NoCheckpoint(_) | Self::Unimplemented(_) => Code::Unimplemented,
             Self::PortUnreachable { .. } | Self::NoMonitor { .. } => Code::Unavailable,
@@ -208,6 +209,7 @@ impl ToStatus for pods::Error {
             | Self::PortUnreachable { .. }
             | Self::FileSystemHangs { .. }
             | Self::NoMonitor { .. }
+            | Self::NoHandler { .. }
             | Self::Store { .. }
             | Self::Lost { .. }
             | Self::Network(_)

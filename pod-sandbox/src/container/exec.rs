@@ -107,7 +107,7 @@ pub(super) async fn prepare(
     // it any more, and a process whose PID is told to nobody would be left to itself.
     let (pid_file, runtime_log) = (dir.with_extension("pid"), dir.with_extension("log"));
     let console_socket = scratch.terminal.as_ref().map(ConsoleSocket::path);
-    let runtime = &inner.handler(&record.handler)?.runtime;
+    let runtime = inner.runtime(&record.handler)?;
     let request = ExecRequest {
         container_id: record.id.to_string(),
         command: runtime.exec_command(

@@ -62,14 +62,7 @@ pub(crate) async fn release_runtime(inner: &Arc<Inner>, record: &ContainerRecord
     if record.shares_pid_namespace() {
         inner.cgroups.kill_all(&record.cgroup_path).await?;
     }
-    // Of what the runtime does not keep there is nothing to delete, and no process to spend.
-    let kept = match inner.handlers.get(&record.handler) {
-        Some(handler) => handler.runtime.keeps(record.id.as_str()),
-        None => inner.layout.runtime_root(&record.handler).join(record.id.as_str()).exists(),
-    };
-    if kept {
-        inner.handler(&record.handler)?.runtime.delete(record.id.as_str(), true).await?;
-    }
+    inner.delete_from_runtime(&record.handler, record.id.as_str(), Some(&record.cgroup_path)).await?;
     inner.cgroups.remove(&record.cgroup_path).await?;
     let bundle = inner.layout.bundle(&record.sandbox_id, &record.id);
     image_volumes::unmount(inner, record, &bundle).await?;

@@ -72,6 +72,6 @@ async fn start(inner: &Arc<Inner>, record: &Arc<ContainerRecord>) -> Result<(), 
     plugins::container_is_about_to(inner, record, What::StartContainer).await?;
     match record.state {
         State::AwaitsRestore => restore::start(inner, record).await,
-        _ => Ok(inner.handler(&record.handler)?.runtime.start(record.id.as_str()).await?),
+        _ => Ok(inner.runtime(&record.handler)?.start(record.id.as_str()).await?),
     }
 }

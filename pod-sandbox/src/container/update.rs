@@ -55,7 +55,7 @@ pub(crate) async fn limits(inner: &Arc<Inner>, id: &ContainerId, wanted: Resourc
     validate::resources("linux", &merged)?;
     spec::check_support("linux", &merged, inner.cgroups.support(), inner.cgroups.mode())?;
     // All of it: runtimes differ in what they do about values that are left out.
-    inner.handler(&record.handler)?.runtime.update(id.as_str(), &merged, &inner.cgroups).await?;
+    inner.runtime(&record.handler)?.update(id.as_str(), &merged, &inner.cgroups).await?;
     let change = move |record: &ContainerRecord| {
         let mut changed = record.clone();
         changed.config.linux.resources = merged;

@@ -36,10 +36,9 @@ pub(super) async fn run(inner: &Arc<Inner>, left: &Left) {
     }
     // With kind `oci` a sandbox is a container of its runtime.
     let known: BTreeSet<&str> = containers.union(&sandboxes).copied().collect();
-    for (name, handler) in &inner.handlers {
-        for id in stray_of_runtime(&inner.layout.runtime_root(name), &known) {
-            let deleted = handler.runtime.delete(&id, true).await;
-            note("runtime's container", &id, deleted.map_err(Error::from));
+    for name in names(&inner.layout.runtimes_dir()) {
+        for id in stray_of_runtime(&inner.layout.runtime_root(&name), &known) {
+            note("runtime's container", &id, inner.delete_from_runtime(&name, &id, None).await);
         }
     }
     for id in &sandboxes {
@@ -55,18 +54,19 @@ pub(super) async fn run(inner: &Arc<Inner>, left: &Left) {
     cgroups(inner, &sandboxes, &pods).await;
 }
 
+fn names(dir: &Path) -> impl Iterator<Item = String> + use<> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.map(|entry| entry.file_name().to_string_lossy().into_owned())
+}
+
 /// Entries of a directory that are named like an ID and that nobody owns.
 fn stray(dir: &Path, owned: &BTreeSet<&str>) -> Vec<String> {
-    let names = fs::read_dir(dir).into_iter().flatten().flatten();
-    let names = names.map(|entry| entry.file_name().to_string_lossy().into_owned());
-    names.filter(|name| is_id(name) && !owned.contains(name.as_str())).collect()
+    names(dir).filter(|name| is_id(name) && !owned.contains(name.as_str())).collect()
 }
 
 /// gVisor's files bear more than the ID in their names.
 fn stray_of_runtime(dir: &Path, owned: &BTreeSet<&str>) -> BTreeSet<String> {
-    let names = fs::read_dir(dir).into_iter().flatten().flatten();
-    let names = names.map(|entry| entry.file_name().to_string_lossy().into_owned());
-    let ids = names.map(|name| name.split('_').next().unwrap_or_default().to_owned());
+    let ids = names(dir).map(|name| name.split('_').next().unwrap_or_default().to_owned());
     ids.filter(|id| is_id(id) && !owned.contains(id.as_str())).collect()
 }
 

@@ -1,5 +1,7 @@
 //! All that is known of a sandbox, as it is on disk and in memory.
 
+use std::path::PathBuf;
+
 use linkspan_config::SandboxKind;
 use linkspan_runtime_oci::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -19,6 +21,9 @@ pub(crate) struct SandboxRecord {
     pub(crate) runtime_handler: String,
     /// The one that it runs with, whatever the default is later.
     pub(crate) handler: String,
+    /// Its binary, should the handler be taken out of the configuration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) runtime_path: Option<PathBuf>,
     /// How the handler made it, whatever the handler does later.
     #[serde(default)]
     pub(crate) kind: SandboxKind,
@@ -80,6 +85,7 @@ impl SandboxRecord {
             config: SandboxConfig::default(),
             runtime_handler: String::new(),
             handler: "crun".to_owned(),
+            runtime_path: None,
             kind: SandboxKind::Native,
             created_at: Timestamp(1),
             cgroup: PodCgroup::default(),

@@ -119,6 +119,57 @@ async fn a_handler_whose_binary_is_missing_is_named_and_keeps_nothing_else_from_
 }
 
 #[tokio::test]
+async fn pods_outlive_their_handlers_configuration_and_are_removed_without_their_runtime() {
+    need!();
+    let folder = tempfile::tempdir().unwrap();
+    let text = format!("#!/bin/sh\nexec {} \"$@\"\n", tools::crun().display());
+    let runtime = tools::script(folder.path().join("runtime"), &text).unwrap();
+    let mut configuration = "[runtime]\ndefault = \"crun\"\n".to_owned();
+    for (name, path, kind) in
+        [("crun", &tools::crun(), "native"), ("former", &runtime, "native"), ("boxed", &runtime, "oci")]
+    {
+        let path = path.display();
+        configuration += &format!("[runtime.handlers.{name}]\npath = \"{path}\"\nsandbox = \"{kind}\"\n");
+    }
+    let options = Options { runtimes: Vec::new(), configuration, ..Options::default() };
+    node::with(options, async |node| {
+        let mut pods = Vec::new();
+        for handler in ["former", "boxed"] {
+            for what in ["there", "gone"] {
+                let sandbox = requests::sandbox(node, &format!("{handler}-{what}"));
+                let (sandbox_id, id) = node.run_pod_on(handler, &sandbox, &requests::idle("c")).await?;
+                pods.push((what, sandbox, sandbox_id, id));
+            }
+        }
+        node.stop().await?;
+        let path = node.prefix().join("etc/linkspan/config.toml");
+        let text = fs::read_to_string(&path)?;
+        let (before, rest) = text.split_once("[runtime.handlers.former]").context("the handler")?;
+        let (_, after) = rest.split_once("[cgroup]").context("the rest")?;
+        fs::write(&path, format!("{before}[cgroup]{after}"))?;
+        node.start_again().await?;
+
+        for (_, sandbox, sandbox_id, id) in pods.iter().filter(|(what, ..)| *what == "there") {
+            assert_eq!(node.output(id, &["echo", "works"]).await?, "works");
+            let refused = node.create(sandbox_id, &requests::idle("new"), sandbox).await.unwrap_err();
+            assert_eq!(refused.code(), Code::FailedPrecondition);
+            ensure!(refused.message().contains("not configured any more"), "{}", refused.message());
+            node.remove_sandbox(sandbox_id).await?;
+        }
+        fs::remove_file(&runtime)?;
+        for (_, _, sandbox_id, id) in pods.iter().filter(|(what, ..)| *what == "gone") {
+            node.remove_container(id).await?;
+            node.stop_sandbox(sandbox_id).await?;
+            node.remove_sandbox(sandbox_id).await?;
+        }
+        let left = node.leftovers();
+        ensure!(left.is_empty(), "{left:?}");
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_handler_whose_binary_hangs_costs_its_own_pods_and_no_status() {
     need!();
     let folder = tempfile::tempdir().unwrap();

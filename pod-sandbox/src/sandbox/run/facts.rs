@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use linkspan_config::SandboxKind;
 use linkspan_runtime_oci::cgroup::Support;
@@ -23,6 +23,7 @@ pub(super) struct Facts {
     /// As requested.
     pub(super) runtime_handler: String,
     pub(super) handler: String,
+    pub(super) runtime_path: PathBuf,
     pub(super) kind: SandboxKind,
     pub(super) host_name: String,
     /// The host's `/etc/resolv.conf`; empty if there is none.
@@ -60,7 +61,8 @@ pub(super) async fn read(
         now: Timestamp::now(),
         layout: inner.layout.clone(),
         runtime_handler,
-        kind: inner.handler(&handler)?.sandbox,
+        runtime_path: asked.path.clone(),
+        kind: asked.sandbox,
         handler,
         host_name,
         host_resolv_conf,

@@ -113,6 +113,7 @@ pub(super) fn decide(config: SandboxConfig, facts: &Facts) -> Result<SandboxPlan
             attachment: network.then(|| attachment(&config, facts, &cgroup)),
             runtime_handler: facts.runtime_handler.clone(),
             handler: facts.handler.clone(),
+            runtime_path: Some(facts.runtime_path.clone()),
             kind: facts.kind,
             created_at: facts.now,
             cgroup,

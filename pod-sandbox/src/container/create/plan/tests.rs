@@ -128,6 +128,7 @@ fn sandbox() -> SandboxRecord {
         config,
         runtime_handler: String::new(),
         handler: "crun".to_owned(),
+        runtime_path: None,
         kind: linkspan_config::SandboxKind::Native,
         created_at: Timestamp(5),
         cgroup: PodCgroup { parent: "/kubepods/podu1".to_owned(), ..PodCgroup::default() },

@@ -75,9 +75,5 @@ pub(in crate::sandbox) async fn delete(inner: &Inner, record: &SandboxRecord) ->
     if record.kind == SandboxKind::Native {
         return Ok(());
     }
-    let runtime = &inner.handler(&record.handler)?.runtime;
-    match runtime.keeps(record.id.as_str()) {
-        true => Ok(runtime.delete(record.id.as_str(), true).await?),
-        false => Ok(()),
-    }
+    inner.delete_from_runtime(&record.handler, record.id.as_str(), Some(&record.cgroup.pause)).await
 }

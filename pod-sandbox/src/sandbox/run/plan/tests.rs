@@ -20,6 +20,7 @@ fn facts() -> Facts {
         layout: Layout::new(Path::new("/var/lib/linkspan"), Path::new("/run/linkspan")),
         runtime_handler: String::new(),
         handler: "crun".to_owned(),
+        runtime_path: "/usr/bin/crun".into(),
         kind: SandboxKind::Native,
         host_name: "node1".to_owned(),
         host_resolv_conf: "nameserver 192.0.2.53\n".to_owned(),

@@ -40,6 +40,7 @@ fn sandbox_on(host: impl FnOnce(&mut SandboxFacts), change: impl FnOnce(&mut San
         layout: Layout::new(Path::new("/var/lib/linkspan"), Path::new("/run/linkspan")),
         runtime_handler: "gvisor".to_owned(),
         handler: "gvisor".to_owned(),
+        runtime_path: "/usr/bin/runsc".into(),
         kind: SandboxKind::Oci,
         host_name: "node1".to_owned(),
         host_resolv_conf: String::new(),
