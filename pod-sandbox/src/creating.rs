@@ -30,13 +30,13 @@ where
     Name: Clone + Eq + Hash + Send + Sync + 'static,
     Id: Clone + Send + Sync + 'static,
 {
-    /// The ID of what `existing` finds under the name, else the result of the create that runs under it, else of
+    /// What `existing` says of the one that is there under the name, else the result of the create that runs under it, else of
     /// `work`, which runs on even if the caller leaves.
     pub(crate) async fn join<F>(
         self: &Arc<Self>,
         name: Name,
         tasks: &TaskTracker,
-        existing: impl FnOnce() -> Option<Id>,
+        existing: impl FnOnce() -> Option<Result<Id, Error>>,
         work: impl FnOnce() -> F,
     ) -> Result<Id, Error>
     where
@@ -46,8 +46,8 @@ where
             let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(outcome) = running.get(&name) {
                 outcome.clone()
-            } else if let Some(id) = existing() {
-                return Ok(id);
+            } else if let Some(found) = existing() {
+                return found;
             } else {
                 let (teller, outcome) = watch::channel(None);
                 running.insert(name.clone(), outcome.clone());

@@ -96,6 +96,12 @@ pub enum Refusal {
     SandboxNotReady { id: String, state: SandboxState },
     #[error("sandbox {id} is being stopped")]
     SandboxStopping { id: String },
+    /// RunPodSandbox.
+    #[error("sandbox {id} has this metadata and is {state:?}: remove it, or ask for another attempt")]
+    SandboxMetadataTaken { id: String, state: SandboxState },
+    /// CreateContainer.
+    #[error("container {id} has this metadata and is {state:?}: remove it, or ask for another attempt")]
+    ContainerMetadataTaken { id: String, state: ContainerState },
     /// The daemon is on its way down.
     #[error("the daemon is shutting down")]
     ShuttingDown,

@@ -167,6 +167,9 @@ impl ToStatus for pods::Error {
                 | Refusal::BeingKilled { .. }
                 | Refusal::SandboxNotReady { .. }
                 | Refusal::SandboxStopping { .. } => Code::FailedPrecondition,
+                Refusal::SandboxMetadataTaken { .. } | Refusal::ContainerMetadataTaken { .. } => {
+                    Code::AlreadyExists
+                }
             },
             Self::BadConfig { .. } => Code::InvalidArgument,
             Self::TimedOut { .. } => Code::DeadlineExceeded,

@@ -16,11 +16,12 @@ pub(crate) use apply::remove_unused_log;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::record::ContainerRecord;
 use super::validate;
 use crate::error::{Error, Refusal};
 use crate::exits;
 use crate::find;
-use crate::model::{ContainerConfig, ContainerId, SandboxId};
+use crate::model::{ContainerConfig, ContainerId, ContainerState, SandboxId};
 use crate::plugins::{self, What};
 use crate::pods::{Inner, Pods};
 use crate::sandbox::record::SandboxRecord;
@@ -30,12 +31,13 @@ use crate::undo::Undo;
 
 impl Pods {
     /// Makes a container up to the point where only its command has to be started. The same metadata in the same
-    /// sandbox again joins the running call, or returns the container that is there (CRI api.proto, CreateContainer).
-    /// Cancel safe: it is finished, and found by the retry.
+    /// sandbox again joins the running call, or returns the container that is there and has not ended (CRI api.proto,
+    /// CreateContainer). Cancel safe: it is finished, and found by the retry.
     ///
     /// # Errors
     /// [`Error::NoSuchSandbox`], [`Error::Ambiguous`]; [`Error::BadConfig`] names the field; [`Error::NoSuchImage`];
-    /// [`Error::Refused`] once the sandbox is not ready. Everything leaves nothing behind.
+    /// [`Error::Refused`] once the sandbox is not ready, and if a container that has ended has the metadata. Everything leaves
+    /// nothing behind.
     pub async fn create_container(
         &self,
         sandbox_id: &str,
@@ -46,19 +48,30 @@ impl Pods {
         let sandbox = find::sandbox(&inner.table.snapshot(), sandbox_id)?;
         validate::check(&config, &sandbox.config)?;
         let name = (sandbox.id.clone(), config.metadata.clone());
-        let find = |inner: &Inner| {
+        let same = || {
             let snapshot = inner.table.snapshot();
-            let same = |record: &&Arc<super::record::ContainerRecord>| {
+            let same = |record: &&Arc<ContainerRecord>| {
                 record.sandbox_id == name.0 && record.config.metadata == name.1
             };
-            snapshot.containers.values().find(same).map(|record| record.id.clone())
+            snapshot.containers.values().find(same).cloned()
         };
-        if let Some(id) = find(&inner) {
+        if let Some(record) = same() {
             // Let a removal of it that is under way end first: its ID would be of no use.
-            drop(inner.locks.shared(id.as_str()).await);
+            drop(inner.locks.shared(record.id.as_str()).await);
         }
+        let find = || same().map(|record| reused(&record));
         let work = || Box::pin(run(Arc::clone(&inner), sandbox.id.clone(), config, None));
-        inner.creating_containers.join(name.clone(), &inner.tasks, || find(&inner), work).await
+        inner.creating_containers.join(name.clone(), &inner.tasks, find, work).await
+    }
+}
+
+fn reused(record: &ContainerRecord) -> Result<ContainerId, Error> {
+    match record.state.for_cri() {
+        ContainerState::Created | ContainerState::Running => Ok(record.id.clone()),
+        state => {
+            let id = record.id.to_string();
+            Err(Error::Refused(Refusal::ContainerMetadataTaken { id, state }))
+        }
     }
 }
 

@@ -15,18 +15,20 @@ use std::sync::Arc;
 
 use linkspan_config::SandboxKind;
 
+use super::record::SandboxRecord;
 use super::validate;
-use crate::error::Error;
-use crate::model::{SandboxConfig, SandboxId};
+use crate::error::{Error, Refusal};
+use crate::model::{SandboxConfig, SandboxId, SandboxMetadata, SandboxState};
 use crate::pods::{Inner, Pods};
 use crate::undo::Undo;
 
 impl Pods {
     /// Makes a sandbox that is ready for containers. The same metadata again joins the running call, or returns the
-    /// sandbox that is there (CRI api.proto, RunPodSandbox). Cancel safe: it is finished, and found by the retry.
+    /// sandbox that is there and ready (CRI api.proto, RunPodSandbox). Cancel safe: it is finished, and found by the retry.
     ///
     /// # Errors
-    /// [`Error::BadConfig`] names the field; everything else leaves nothing behind.
+    /// [`Error::BadConfig`] names the field; [`Error::Refused`] if a sandbox that is not ready has the metadata; everything
+    /// else leaves nothing behind.
     pub async fn run_sandbox(
         &self,
         config: SandboxConfig,
@@ -37,23 +39,31 @@ impl Pods {
         validate::check(&config)?;
         let handler = handler(&inner, runtime_handler)?.to_owned();
         let metadata = config.metadata.clone();
-        let existing = {
-            let snapshot = inner.table.snapshot();
-            let same = snapshot.sandboxes.values().find(|record| record.config.metadata == metadata);
-            same.map(|record| record.id.clone())
-        };
-        if let Some(id) = existing {
+        if let Some(record) = same(&inner, &metadata) {
             // Let a removal of it that is under way end first: its ID would be of no use.
-            drop(inner.locks.shared(id.as_str()).await);
+            drop(inner.locks.shared(record.id.as_str()).await);
         }
-        let find = || {
-            let snapshot = inner.table.snapshot();
-            let same = snapshot.sandboxes.values().find(|record| record.config.metadata == metadata);
-            same.map(|record| record.id.clone())
-        };
+        let find = || same(&inner, &metadata).map(|record| reused(&record));
         let runtime_handler = runtime_handler.to_owned();
         let work = || Box::pin(run(Arc::clone(&inner), config, runtime_handler, handler));
         inner.creating_sandboxes.join(metadata.clone(), &inner.tasks, find, work).await
+    }
+}
+
+/// The sandbox of this metadata, a ready one if there are several: one that another version left may come back (ADR 14).
+fn same(inner: &Inner, metadata: &SandboxMetadata) -> Option<Arc<SandboxRecord>> {
+    let snapshot = inner.table.snapshot();
+    let same = snapshot.sandboxes.values().filter(|record| record.config.metadata == *metadata);
+    same.max_by_key(|record| record.state.for_cri() == SandboxState::Ready).cloned()
+}
+
+fn reused(record: &SandboxRecord) -> Result<SandboxId, Error> {
+    match record.state.for_cri() {
+        SandboxState::Ready => Ok(record.id.clone()),
+        state => {
+            let id = record.id.to_string();
+            Err(Error::Refused(Refusal::SandboxMetadataTaken { id, state }))
+        }
     }
 }
 

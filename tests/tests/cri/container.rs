@@ -34,6 +34,7 @@ async fn a_container_is_created_runs_ends_and_goes() {
         assert_eq!(running.created_at, created.created_at);
         let again = node.start_container(&id).await.unwrap_err();
         assert_eq!(again.code(), Code::FailedPrecondition, "{again}");
+        assert_eq!(node.create(&sandbox_id, &config, &sandbox).await?, id, "a retry");
 
         // Before its trap is set, a first process of a namespace ignores the signal.
         node.log_lines(&id, |lines| !lines.is_empty()).await?;
@@ -43,6 +44,9 @@ async fn a_container_is_created_runs_ends_and_goes() {
         assert_eq!(exited.state(), v1::ContainerState::ContainerExited);
         assert!(exited.finished_at >= exited.started_at);
         assert_eq!((exited.exit_code, exited.reason.as_str()), (0, "Completed"));
+        let taken = node.create(&sandbox_id, &config, &sandbox).await.unwrap_err();
+        assert_eq!(taken.code(), Code::AlreadyExists, "one that has ended is of no use: {taken}");
+        assert!(taken.message().contains(&id), "{taken}");
         node.remove_container(&id).await?;
         node.remove_container(&id).await?;
         assert_eq!(node.container_status(&id).await.unwrap_err().code(), Code::NotFound);

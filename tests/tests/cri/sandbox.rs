@@ -55,6 +55,11 @@ async fn the_same_name_and_attempt_is_the_same_sandbox_and_another_attempt_anoth
         assert_eq!(node.run_sandbox(&config, "").await?, first);
         config.metadata.as_mut().unwrap().attempt = 1;
         assert_ne!(node.run_sandbox(&config, "").await?, first);
+        config.metadata.as_mut().unwrap().attempt = 0;
+        node.stop_sandbox(&first).await?;
+        let taken = node.run_sandbox(&config, "").await.unwrap_err();
+        assert_eq!(taken.code(), Code::AlreadyExists, "one that is stopped is of no use: {taken}");
+        assert!(taken.message().contains(&first), "{taken}");
         node.remove_sandbox(&first).await?;
         config.metadata.as_mut().unwrap().attempt = 0;
         assert_ne!(node.run_sandbox(&config, "").await?, first, "a removed sandbox gives its name back");
