@@ -99,7 +99,7 @@ pub(super) fn decide(config: SandboxConfig, facts: &Facts) -> Result<SandboxPlan
         hostname_file: FilePlan { path: facts.layout.hostname(id), content: format!("{hostname}\n") },
         resolv_conf: FilePlan {
             path: facts.layout.resolv_conf(id),
-            content: config.dns_config.as_ref().map_or_else(|| facts.host_resolv_conf.clone(), resolv_conf),
+            content: resolv_conf(config.dns_config.as_ref(), &facts.host_resolv_conf),
         },
         hosts: (!network)
             .then(|| FilePlan { path: facts.layout.hosts(id), content: facts.host_hosts.clone() }),
@@ -172,8 +172,9 @@ fn sysctls(
     sysctls
 }
 
-/// man 5 resolv.conf.
-fn resolv_conf(dns: &DnsConfig) -> String {
+/// man 5 resolv.conf. The host's where nothing is asked for, with a `dns_config` that is empty too: so containerd has it.
+fn resolv_conf(dns: Option<&DnsConfig>, of_host: &str) -> String {
+    let Some(dns) = dns.filter(|dns| **dns != DnsConfig::default()) else { return of_host.to_owned() };
     let mut text = String::new();
     if !dns.searches.is_empty() {
         text += &format!("search {}\n", dns.searches.join(" "));

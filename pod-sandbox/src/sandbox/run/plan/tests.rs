@@ -109,6 +109,13 @@ fn a_host_without_user_namespaces_says_so_to_those_who_want_one() {
 }
 
 #[test]
+fn a_pod_that_asks_for_no_name_server_has_the_hosts() {
+    let of_host = plan(|config| config.dns_config = None).resolv_conf;
+    assert_eq!(of_host.content, facts().host_resolv_conf);
+    assert_eq!(plan(|config| config.dns_config = Some(DnsConfig::default())).resolv_conf, of_host);
+}
+
+#[test]
 fn a_cgroup_parent_without_a_leading_slash_is_the_same() {
     let check = |given: &str, expected: &str| {
         let plan = plan(|config| given.clone_into(&mut config.linux.cgroup_parent));
