@@ -86,10 +86,13 @@ pub(crate) async fn close(inner: &Inner) -> Result<(), Error> {
     Ok(())
 }
 
-/// Removes a group that a pod's request named and that this daemon happened to make, unless anybody else's is in it by now.
-pub(crate) fn remove_shared(inner: &Inner, path: &str) -> Result<(), Error> {
-    if !inner.cgroups.remove_if_empty(path)? {
-        tracing::debug!(group = path, "the pod's parent group stays: others are in it");
+/// Removes groups that a pod's request named and that this daemon happened to make, the outermost first, unless anybody
+/// else's is in them by now.
+pub(crate) fn remove_shared(inner: &Inner, paths: &[String]) -> Result<(), Error> {
+    for path in paths.iter().rev() {
+        if !inner.cgroups.remove_if_empty(path)? {
+            tracing::debug!(group = path, "a group above the pod's stays: others are in it");
+        }
     }
     Ok(())
 }

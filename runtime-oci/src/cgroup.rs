@@ -97,6 +97,20 @@ impl Cgroups {
         group::create(&self.layout, below_root(path)?)
     }
 
+    /// Of the group and those above it the ones that no hierarchy has, the outermost first.
+    ///
+    /// # Errors
+    /// For a path that is no group's.
+    pub fn missing(&self, path: &str) -> Result<Vec<String>, Error> {
+        let is_there = |group: &&Path| self.layout.dirs(group).any(|dir| dir.is_dir());
+        let groups = below_root(path)?.ancestors().filter(|group| !group.as_os_str().is_empty());
+        let missing =
+            groups.take_while(|group| !is_there(group)).map(|group| format!("/{}", group.display()));
+        let mut missing: Vec<String> = missing.collect();
+        missing.reverse();
+        Ok(missing)
+    }
+
     /// Removes the group and those below it; waits up to two seconds for dying processes. Gone is fine. Cancelling
     /// leaves what was not removed yet.
     ///

@@ -48,7 +48,7 @@ pub(crate) struct PodCgroup {
     pub(crate) parent: String,
     /// Pause's.
     pub(crate) pause: String,
-    /// Those that we made and therefore remove, the outermost first.
+    /// Those that we make and therefore remove, the outermost first.
     pub(crate) made: Vec<String>,
 }
 

@@ -59,8 +59,8 @@ pub(crate) async fn remnants(inner: &Arc<Inner>, record: &SandboxRecord) -> Resu
     let parent = &record.cgroup.parent;
     if *parent == inner.pod_cgroup(record.id.as_str()) {
         inner.cgroups.remove(parent).await?;
-    } else if record.cgroup.made.contains(parent) {
-        own_cgroups::remove_shared(inner, parent)?;
+    } else {
+        own_cgroups::remove_shared(inner, &record.cgroup.made)?;
     }
     let dir = inner.layout.pod_dir(&record.id);
     blocking("removing a pod's directory", move || mounts::remove_tree(&dir)).await

@@ -153,6 +153,32 @@ async fn a_create_that_was_cut_off_leaves_nothing_not_even_a_log() {
 }
 
 #[tokio::test]
+async fn groups_of_a_pod_that_was_cut_off_go_with_it() {
+    need!();
+    // It waits for the network when the daemon is killed.
+    let options = node::Options { network: false, ..node::Options::default() };
+    node::with(options, async |node| {
+        let outer = format!("{}/outer", node.cgroup());
+        let mut config = requests::sandbox(node, "cut-off");
+        config.linux.as_mut().context("linux")?.cgroup_parent = format!("/{outer}/inner");
+        let request = v1::RunPodSandboxRequest { config: Some(config), runtime_handler: String::new() };
+        let mut runtime = node.runtime.clone();
+        let call = tokio::spawn(async move { runtime.run_pod_sandbox(request).await });
+        linkspan_tests::wait::until("its group is made", std::time::Duration::from_secs(10), async || {
+            anyhow::ensure!(linkspan_tests::leftovers::cgroups(&outer).len() > 2);
+            Ok(())
+        })
+        .await?;
+        node.kill()?;
+        assert!(call.await?.is_err(), "the daemon is gone");
+        node.start_again().await?;
+        assert_eq!(linkspan_tests::leftovers::cgroups(&outer), Vec::<std::path::PathBuf>::new());
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn an_odd_file_among_the_records_is_set_aside_and_named_and_costs_no_other_pod() {
     need!();
     node::run(async |node| {

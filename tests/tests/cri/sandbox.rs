@@ -1,7 +1,7 @@
 //! RunPodSandbox to RemovePodSandbox.
 
 use linkspan_cri_api::v1;
-use linkspan_tests::{need, node, requests};
+use linkspan_tests::{leftovers, need, node, requests};
 use tonic::Code;
 
 #[tokio::test]
@@ -63,6 +63,23 @@ async fn the_same_name_and_attempt_is_the_same_sandbox_and_another_attempt_anoth
         node.remove_sandbox(&first).await?;
         config.metadata.as_mut().unwrap().attempt = 0;
         assert_ne!(node.run_sandbox(&config, "").await?, first, "a removed sandbox gives its name back");
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn groups_that_were_made_for_a_pods_cgroup_parent_go_with_the_pod() {
+    need!();
+    node::run(async |node| {
+        let outer = format!("{}/outer", node.cgroup());
+        let mut config = requests::sandbox(node, "deep");
+        config.linux.as_mut().unwrap().cgroup_parent = format!("/{outer}/middle/inner");
+        let id = node.run_sandbox(&config, "").await?;
+        assert!(!leftovers::cgroups(&format!("{outer}/middle/inner/{id}")).is_empty());
+        node.stop_sandbox(&id).await?;
+        node.remove_sandbox(&id).await?;
+        assert_eq!(leftovers::cgroups(&outer), Vec::<std::path::PathBuf>::new());
         Ok(())
     })
     .await;

@@ -117,13 +117,17 @@ async fn cgroup(
 ) -> Result<(), Error> {
     let (paths, limits) = (record.cgroup.clone(), plan.pod_limits.clone());
     let is_own = paths.parent == inner.pod_cgroup(record.id.as_str());
+    let (owner, planned) = (Arc::clone(inner), record.cgroup.made.clone());
+    undo.push("remove groups above the pod's", move || async move {
+        own_cgroups::remove_shared(&owner, &planned)
+    });
     let is_made = Arc::new(AtomicBool::new(false));
     let (owner, parent, was_made) = (Arc::clone(inner), paths.parent.clone(), Arc::clone(&is_made));
     undo.push("remove pod's cgroup", move || async move {
         match (was_made.load(Ordering::Relaxed), is_own) {
             (false, _) => Ok(()),
             (true, true) => Ok(owner.cgroups.remove(&parent).await?),
-            (true, false) => own_cgroups::remove_shared(&owner, &parent),
+            (true, false) => own_cgroups::remove_shared(&owner, &[parent]),
         }
     });
     let (cgroups, pause) = (inner.cgroups.clone(), paths.pause.clone());
@@ -138,8 +142,9 @@ async fn cgroup(
         Ok(limits.map_or(Ok(()), |limits| owner.cgroups.apply(&paths.parent, &limits))?)
     })
     .await?;
-    if is_made.load(Ordering::Relaxed) {
-        record.cgroup.made.push(record.cgroup.parent.clone());
+    let parent = record.cgroup.parent.clone();
+    if is_made.load(Ordering::Relaxed) && !record.cgroup.made.contains(&parent) {
+        record.cgroup.made.push(parent);
     }
     record.cgroup.made.push(record.cgroup.pause.clone());
     Ok(())

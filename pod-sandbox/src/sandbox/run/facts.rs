@@ -33,6 +33,8 @@ pub(super) struct Facts {
     pub(super) oom_score_adj_floor: i32,
     /// Our own top-level group.
     pub(super) cgroup_name: String,
+    /// Of the group that the request names, and those above it, the ones that are still to be made, the outermost first.
+    pub(super) missing_groups: Vec<String>,
     pub(super) default_sysctls: BTreeMap<String, String>,
     /// What is in the way of a user namespace. Asked for only if the pod wants one.
     pub(super) no_user_namespaces: Option<String>,
@@ -69,6 +71,10 @@ pub(super) async fn read(
         host_hosts,
         oom_score_adj_floor: inner.host.oom_score_adj_floor,
         cgroup_name: inner.settings.cgroup_name.clone(),
+        missing_groups: match config.linux.cgroup_parent.trim_matches('/') {
+            "" => Vec::new(),
+            given => inner.cgroups.missing(&format!("/{given}"))?,
+        },
         default_sysctls: inner.settings.container.default_sysctls.clone(),
         no_user_namespaces,
         selinux: inner.host.selinux.clone(),

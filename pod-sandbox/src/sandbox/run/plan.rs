@@ -133,7 +133,7 @@ fn cgroup(config: &SandboxConfig, facts: &Facts) -> PodCgroup {
         "" => format!("/{}/{}", facts.cgroup_name, facts.id),
         given => format!("/{given}"),
     };
-    PodCgroup { pause: format!("{parent}/{}", facts.id), parent, made: Vec::new() }
+    PodCgroup { pause: format!("{parent}/{}", facts.id), parent, made: facts.missing_groups.clone() }
 }
 
 fn attachment(config: &SandboxConfig, facts: &Facts, cgroup: &PodCgroup) -> Attachment {

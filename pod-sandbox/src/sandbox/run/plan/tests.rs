@@ -27,6 +27,7 @@ fn facts() -> Facts {
         host_hosts: "127.0.0.1 localhost\n".to_owned(),
         oom_score_adj_floor: -1000,
         cgroup_name: "linkspan".to_owned(),
+        missing_groups: Vec::new(),
         selinux: crate::selinux::Support::Off,
         selinux_level: None,
         default_sysctls: BTreeMap::from([("net.ipv4.ping_group_range".to_owned(), "0 0".to_owned())]),

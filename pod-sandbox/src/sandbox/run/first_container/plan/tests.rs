@@ -47,6 +47,7 @@ fn sandbox_on(host: impl FnOnce(&mut SandboxFacts), change: impl FnOnce(&mut San
         host_hosts: String::new(),
         oom_score_adj_floor: -1000,
         cgroup_name: "linkspan".to_owned(),
+        missing_groups: Vec::new(),
         default_sysctls: BTreeMap::new(),
         no_user_namespaces: None,
         selinux: crate::selinux::Support::Off,
