@@ -130,8 +130,12 @@ impl Pods {
         self.inner.check_open()?;
         let found = find::container(&self.inner.table.snapshot(), id);
         let Some(record) = find::if_there(found)? else { return Ok(()) };
-        let id = record.id.clone();
-        by_id(&self.inner, &id, grace).await
+        let (id, asked) = (record.id.clone(), Instant::now());
+        if matches!(record.state, State::Created { .. }) {
+            // Who starts it holds the lock. Once it runs it has a use for its grace.
+            let _ = tokio::time::timeout(grace, self.inner.locks.shared(id.as_str())).await;
+        }
+        by_id(&self.inner, &id, grace.saturating_sub(asked.elapsed())).await
     }
 }
 

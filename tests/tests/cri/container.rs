@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::time::Duration;
 
 use linkspan_cri_api::v1;
-use linkspan_tests::{need, node, requests};
+use linkspan_tests::node::Options;
+use linkspan_tests::{need, node, requests, tools, wait};
 use tonic::Code;
 
 #[tokio::test]
@@ -50,6 +52,53 @@ async fn a_container_is_created_runs_ends_and_goes() {
         node.remove_container(&id).await?;
         node.remove_container(&id).await?;
         assert_eq!(node.container_status(&id).await.unwrap_err().code(), Code::NotFound);
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_container_that_is_stopped_while_it_is_started_has_its_grace() {
+    need!();
+    let folder = tempfile::tempdir().unwrap();
+    let (hold, started) = (folder.path().join("hold"), folder.path().join("started"));
+    let script = format!(
+        "#!/bin/sh\ncase \" $* \" in *' start '*) {crun} \"$@\" || exit; : >{}; while [ -e {} ]; do sleep 0.02; done; exit;; \
+         esac\nexec {crun} \"$@\"\n",
+        started.display(),
+        hold.display(),
+        crun = tools::crun().display(),
+    );
+    let runtime = tools::script(folder.path().join("slow"), &script).unwrap();
+    fs::write(&hold, "").unwrap();
+    let options = Options { runtimes: vec![("slow".to_owned(), runtime)], ..Options::default() };
+    node::with(options, async |node| {
+        let sandbox = requests::sandbox(node, "hasty");
+        let sandbox_id = node.run_sandbox(&sandbox, "").await?;
+        node.pull(requests::BUSYBOX).await?;
+        let id = node.create(&sandbox_id, &requests::idle("c"), &sandbox).await?;
+        let (mut starting, mut stopping) = (node.runtime.clone(), node.runtime.clone());
+        let request = v1::StartContainerRequest { container_id: id.clone() };
+        let start = tokio::spawn(async move { starting.start_container(request).await });
+        wait::until("the runtime has started it", Duration::from_secs(10), async || {
+            anyhow::ensure!(started.exists());
+            Ok(())
+        })
+        .await?;
+        node.trapped(&id).await?;
+        let request = v1::StopContainerRequest { container_id: id.clone(), timeout: 30 };
+        let stop = stopping.stop_container(request);
+        let release = async {
+            // Answered after the stop has come.
+            node.container_status(&id).await?;
+            node.container_status(&id).await?;
+            Ok::<_, anyhow::Error>(fs::remove_file(&hold)?)
+        };
+        let (stopped, released) = tokio::join!(stop, release);
+        released?;
+        stopped?;
+        start.await??;
+        assert_eq!(node.container_status(&id).await?.exit_code, 0, "it was killed without grace");
         Ok(())
     })
     .await;
