@@ -27,6 +27,7 @@ pub use input::{
     CapabilityInput, DeviceInput, DeviceKind, HugepageLimit, IdMapping, MountInput, MountOwners,
     NamespaceInput, Namespaces, Propagation, Resources, Rlimit, SpecInput,
 };
+pub(crate) use mount::device_mount;
 pub use oci_spec::runtime::Spec;
 pub use process::{clamp_oom_score_adj, exec_process};
 pub use resource::check_support;

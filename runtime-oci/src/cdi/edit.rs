@@ -2,17 +2,18 @@
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{
     Hook as OciHook, HookBuilder, Hooks, Linux, LinuxDevice, LinuxDeviceCgroup, LinuxDeviceType,
-    LinuxIntelRdt, LinuxNetDevice, Mount as OciMount, Process, Spec,
+    LinuxIntelRdt, LinuxNamespaceType, LinuxNetDevice, Mount as OciMount, Process, Spec,
 };
 use rustix::fs::{major, minor};
 use serde::Serialize;
 
 use super::document::{ContainerEdits, DeviceNode, Hook, IntelRdt, Mount, NetDevice};
 use crate::error::Error;
+use crate::spec::device_mount;
 
 /// Permissions that are no leave at all.
 const NO_PERMISSIONS: &str = "none";
@@ -67,10 +68,9 @@ impl Edits {
             return Ok(());
         }
         self.check_version(spec.version())?;
-        let user = process(spec).user().clone();
         set_env(process(spec), &self.env);
         for node in &self.device_nodes {
-            add_device(linux(spec), node, user.uid(), user.gid())?;
+            add_device(spec, node)?;
         }
         add_mounts(spec, &self.mounts);
         for hook in &self.hooks {
@@ -156,8 +156,7 @@ fn set_env(process: &mut Process, env: &[String]) {
     }
 }
 
-/// As the user whom the container runs as, unless the file says whose it is.
-fn add_device(linux: &mut Linux, node: &DeviceNode, uid: u32, gid: u32) -> Result<(), Error> {
+fn add_device(spec: &mut Spec, node: &DeviceNode) -> Result<(), Error> {
     let kind = match node.kind.as_str() {
         "b" => LinuxDeviceType::B,
         "c" => LinuxDeviceType::C,
@@ -167,19 +166,16 @@ fn add_device(linux: &mut Linux, node: &DeviceNode, uid: u32, gid: u32) -> Resul
             return Err(Error::bad("config.CDI_devices", format!("{}: unknown type {other:?}", node.path)));
         }
     };
-    let unless_root = |id: u32| Some(id).filter(|id| *id != 0);
-    let mut device = LinuxDevice::default();
-    device
-        .set_path(PathBuf::from(&node.path))
-        .set_typ(kind)
-        .set_major(node.major)
-        .set_minor(node.minor)
-        .set_file_mode(node.file_mode)
-        .set_uid(node.uid.or(unless_root(uid)))
-        .set_gid(node.gid.or(unless_root(gid)));
-    let devices = linux.devices_mut().get_or_insert_default();
-    devices.retain(|other| other.path() != device.path());
-    devices.push(device);
+    let path = Path::new(&node.path);
+    if let Some(devices) = linux(spec).devices_mut() {
+        devices.retain(|other| other.path() != path);
+    }
+    if is_mounted(spec, node) {
+        place(spec, device_mount(&node.path, Path::new(&node.host_path)));
+    } else {
+        let made = device(spec, node, kind);
+        linux(spec).devices_mut().get_or_insert_default().push(made);
+    }
     if matches!(kind, LinuxDeviceType::B | LinuxDeviceType::C) && node.permissions != NO_PERMISSIONS {
         let access = if node.permissions.is_empty() { "rwm" } else { &node.permissions };
         let mut rule = LinuxDeviceCgroup::default();
@@ -188,19 +184,45 @@ fn add_device(linux: &mut Linux, node: &DeviceNode, uid: u32, gid: u32) -> Resul
             .set_major(Some(node.major))
             .set_minor(Some(node.minor))
             .set_access(Some(access.to_owned()));
-        linux.resources_mut().get_or_insert_default().devices_mut().get_or_insert_default().push(rule);
+        let resources = linux(spec).resources_mut().get_or_insert_default();
+        resources.devices_mut().get_or_insert_default().push(rule);
     }
     Ok(())
 }
 
-fn add_mounts(spec: &mut Spec, mounts: &[Mount]) {
-    if mounts.is_empty() {
-        return;
-    }
+/// In a user namespace runtimes mount a device from the host's path that is the same as the one inside.
+fn is_mounted(spec: &mut Spec, node: &DeviceNode) -> bool {
+    let mut namespaces = linux(spec).namespaces().iter().flatten();
+    let is_renamed = !node.host_path.is_empty() && node.host_path != node.path;
+    is_renamed && namespaces.any(|namespace| namespace.typ() == LinuxNamespaceType::User)
+}
+
+/// As the user whom the container runs as, unless the file says whose it is.
+fn device(spec: &mut Spec, node: &DeviceNode, kind: LinuxDeviceType) -> LinuxDevice {
+    let user = process(spec).user();
+    let unless_root = |id: u32| Some(id).filter(|id| *id != 0);
+    let mut device = LinuxDevice::default();
+    device
+        .set_path(PathBuf::from(&node.path))
+        .set_typ(kind)
+        .set_major(node.major)
+        .set_minor(node.minor)
+        .set_file_mode(node.file_mode)
+        .set_uid(node.uid.or(unless_root(user.uid())))
+        .set_gid(node.gid.or(unless_root(user.gid())));
+    device
+}
+
+/// In place of what is mounted there, and behind what it may be below.
+fn place(spec: &mut Spec, mount: OciMount) {
     let all = spec.mounts_mut().get_or_insert_default();
+    all.retain(|other| other.destination() != mount.destination());
+    all.push(mount);
+    all.sort_by_key(|mount| mount.destination().components().count());
+}
+
+fn add_mounts(spec: &mut Spec, mounts: &[Mount]) {
     for mount in mounts {
-        let destination = PathBuf::from(&mount.container_path);
-        all.retain(|other| *other.destination() != destination);
         let mut options = mount.options.clone();
         let binds = options.iter().any(|option| option == "bind" || option == "rbind");
         // Without a type a host path can only be meant to be bound.
@@ -210,13 +232,12 @@ fn add_mounts(spec: &mut Spec, mounts: &[Mount]) {
         }
         let mut added = OciMount::default();
         added
-            .set_destination(destination)
+            .set_destination(PathBuf::from(&mount.container_path))
             .set_typ(Some(kind.to_owned()))
             .set_source(Some(PathBuf::from(&mount.host_path)))
             .set_options(Some(options));
-        all.push(added);
+        place(spec, added);
     }
-    all.sort_by_key(|mount| mount.destination().components().count());
 }
 
 fn oci_hook(hook: &Hook) -> Result<OciHook, Error> {

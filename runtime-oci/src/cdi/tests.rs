@@ -1,7 +1,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use oci_spec::runtime::{Process, Spec};
+use oci_spec::runtime::{LinuxNamespace, LinuxNamespaceType, Process, Spec};
 use proptest::prelude::*;
 
 use super::document::parse;
@@ -187,6 +187,37 @@ fn numbers_come_from_the_host_and_must_agree_with_the_file() {
     );
     assert!(with_node(r#"{ "path": "/dev/x", "hostPath": "/nowhere" }"#).unwrap_err().contains("/nowhere"));
     assert!(with_node(r#"{ "path": "/tmp" }"#).unwrap_err().contains("is not a device"));
+}
+
+#[test]
+fn in_a_user_namespace_a_node_with_another_name_is_bound_from_the_hosts() {
+    let text = r#"{ "cdiVersion": "0.5.0", "kind": "v.com/c", "devices": [ { "name": "x", "containerEdits": {
+        "deviceNodes": [ { "path": "/dev/null", "hostPath": "/dev/zero", "permissions": "rw" },
+                         { "path": "/dev/full", "hostPath": "/dev/full" } ] } } ] }"#;
+    let files = dir(&[("a.json", text)]);
+    let mut spec = spec();
+    let mut user = LinuxNamespace::default();
+    user.set_typ(LinuxNamespaceType::User);
+    let linux = spec.linux_mut().as_mut().unwrap();
+    linux.set_namespaces(Some(vec![user])).set_resources(None).set_devices(None);
+    let edits = Registry::read(&[files.path().to_owned()]).resolve_on_host(&[name("v.com/c=x")]).unwrap();
+    edits.apply(&mut spec).unwrap();
+    let value = serde_json::to_value(&spec).unwrap();
+    let at = |list: &serde_json::Value, key: &str, path: &str| {
+        list.as_array().unwrap().iter().find(|entry| entry[key] == path).cloned()
+    };
+    let bound = at(&value["mounts"], "destination", "/dev/null").unwrap();
+    assert_eq!((&bound["type"], &bound["source"]), (&"bind".into(), &"/dev/zero".into()));
+    assert_eq!(at(&value["mounts"], "destination", "/dev/full"), None);
+    assert_eq!(
+        at(&value["linux"]["devices"], "path", "/dev/null"),
+        None,
+        "runtimes would bind the host's null"
+    );
+    assert!(at(&value["linux"]["devices"], "path", "/dev/full").is_some());
+    let rules = value["linux"]["resources"]["devices"].as_array().unwrap();
+    let minors: Vec<_> = rules.iter().map(|rule| (&rule["minor"], &rule["access"])).collect();
+    assert_eq!(minors, [(&5.into(), &"rw".into()), (&7.into(), &"rwm".into())]);
 }
 
 #[test]

@@ -5,20 +5,17 @@ use std::path::{Component, Path, PathBuf};
 
 use oci_spec::runtime::Mount;
 
-use super::input::{DeviceInput, MountInput, NamespaceInput, Propagation, SpecInput};
+use super::input::{MountInput, NamespaceInput, Propagation, SpecInput};
 use super::{device, namespace};
 use crate::error::Error;
 
 /// A bind over one of these brings its own children; our defaults below it would hide or change them.
 const SUBTREES: [&str; 3] = ["/dev", "/proc", "/sys"];
 
-fn device_mount(device: &DeviceInput) -> Mount {
-    mount(
-        &device.path,
-        "bind",
-        &device.host_path.to_string_lossy(),
-        &["bind", "rprivate", "nosuid", "noexec", "rw"],
-    )
+/// A node of the host's at another path, as [`device::is_mounted`] has it.
+pub(crate) fn device_mount(path: &str, host_path: &Path) -> Mount {
+    let options = ["bind", "rprivate", "nosuid", "noexec", "rw"];
+    mount(path, "bind", &host_path.to_string_lossy(), &options)
 }
 
 /// All mounts, in the order in which the runtime makes them.
@@ -30,7 +27,8 @@ pub(super) fn mounts(input: &SpecInput) -> Result<Vec<Mount>, Error> {
     let mut mounts = defaults(input);
     mounts.retain(|mount| !is_taken(mount.destination(), &taken));
     mounts.extend(binds);
-    mounts.extend(input.devices.iter().filter(|node| device::is_mounted(input, node)).map(device_mount));
+    let mounted = input.devices.iter().filter(|node| device::is_mounted(input, node));
+    mounts.extend(mounted.map(|node| device_mount(&node.path, &node.host_path)));
     // Stable: the caller's order stays among siblings, and defaults come before binds.
     mounts.sort_by_key(|mount| mount.destination().components().count());
     Ok(mounts)

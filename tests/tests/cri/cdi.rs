@@ -10,6 +10,8 @@ use linkspan_tests::nri::Plugin;
 use linkspan_tests::{need, node, requests};
 use tonic::Code;
 
+use crate::userns;
+
 /// A device with a bit of everything that a container can notice. The hook writes its state below `folder`.
 fn vendor(folder: &Path, value: &str) -> String {
     let folder = folder.display();
@@ -77,6 +79,23 @@ async fn a_device_brings_its_nodes_mounts_variables_groups_and_hooks() {
             let state = fs::read_to_string(node.prefix().join("vendor/hooked"))?;
             assert!(state.contains(&id), "the hook was given another container: {state}");
             fs::remove_file(node.prefix().join("vendor/hooked"))?;
+        }
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_pod_with_users_of_its_own_gets_the_node_that_the_file_names() {
+    need!(Runc);
+    node::run(async |node| {
+        install(node, "etc/cdi", "zero")?;
+        for handler in ["crun", "runc"] {
+            let sandbox = userns::sandbox(node, handler, userns::HOST_ID);
+            let sandbox_id = node.run_sandbox(&sandbox, handler).await?;
+            let id =
+                node.run_container(&sandbox_id, &asking("c", &["vendor.example/gpu=0"]), &sandbox).await?;
+            assert_eq!(node.shell(&id, "head -c 3 /dev/gpu0 | od -An -tx1 | tr -d ' '").await?, "000000");
         }
         Ok(())
     })
