@@ -36,12 +36,19 @@ pub(crate) fn of_pod(containers: Option<&Resources>, overhead: Option<&Resources
         (limit, more) if limit > 0 && more > 0 => limit.saturating_add(more),
         (limit, _) => limit,
     };
+    // It includes memory: what the pod takes itself counts in both, or the one would be more than the two together.
+    let swap = match containers.memory_swap_limit_bytes {
+        limit if limit > 0 => {
+            limit.saturating_add(overhead.memory_swap_limit_bytes.max(overhead.memory_limit_bytes))
+        }
+        limit => limit,
+    };
     let same_period = overhead.cpu_period == containers.cpu_period;
     Some(Resources {
         cpu_quota: if same_period { sum(|limits| limits.cpu_quota) } else { containers.cpu_quota },
         cpu_shares: sum(|limits| limits.cpu_shares),
         memory_limit_bytes: sum(|limits| limits.memory_limit_bytes),
-        memory_swap_limit_bytes: sum(|limits| limits.memory_swap_limit_bytes),
+        memory_swap_limit_bytes: swap,
         ..containers.clone()
     })
 }
@@ -98,6 +105,26 @@ mod tests {
         check(&limits(0, -1, 10), &limits(8, 20, 10), limits(0, -1, 10));
         assert_eq!(of_pod(Some(&limits(64, 1, 1)), None), Some(limits(64, 1, 1)));
         assert_eq!(of_pod(None, Some(&limits(64, 1, 1))), None);
+    }
+
+    #[test]
+    fn what_a_pod_takes_itself_is_no_swap_of_its_containers() {
+        let limits = |(memory, swap): (i64, i64)| Resources {
+            memory_limit_bytes: memory * MIB,
+            memory_swap_limit_bytes: if swap < 0 { swap } else { swap * MIB },
+            ..Resources::default()
+        };
+        let check = |containers: (i64, i64), overhead: (i64, i64), expected: (i64, i64)| {
+            let summed = of_pod(Some(&limits(containers)), Some(&limits(overhead))).unwrap();
+            assert_eq!(summed, limits(expected));
+            resources("linux", &summed).unwrap();
+        };
+        check((64, 64), (8, 0), (72, 72));
+        check((64, 64), (8, -1), (72, 72));
+        check((64, 100), (8, 10), (72, 110));
+        check((64, -1), (8, 8), (72, -1));
+        check((64, 0), (8, 8), (72, 0));
+        check((0, 0), (8, 8), (0, 0));
     }
 
     #[test]

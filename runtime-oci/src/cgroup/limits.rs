@@ -116,6 +116,10 @@ fn apply_v2(dir: &Path, support: Support, wanted: &Resources) -> Result<(), Erro
     if support.swap && wanted.memory_swap_limit_bytes != 0 {
         let swap = match (wanted.memory_swap_limit_bytes, wanted.memory_limit_bytes) {
             (both, _) if both < 0 => -1,
+            (both, memory) if both < memory => {
+                let reason = format!("{both} is less than the memory limit, {memory}");
+                return Err(Error::bad("memory_swap_limit_in_bytes", reason));
+            }
             (both, memory) => both - memory.max(0),
         };
         write(&dir.join("memory.swap.max"), &max_or(swap))?;

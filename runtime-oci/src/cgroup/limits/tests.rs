@@ -1,3 +1,4 @@
+use super::super::fixture::of_files;
 use super::super::layout::Hierarchy;
 use super::*;
 use std::fs;
@@ -34,6 +35,20 @@ fn v2_limits_are_written_in_its_own_words_and_read_back() {
     let back = read(&layout, Path::new("g"));
     assert_eq!((back.cpu_quota, back.cpu_period, back.pids_limit), (20_000, 50_000, -1));
     assert_eq!((back.memory_limit_bytes, back.memory_swap_limit_bytes), (1 << 20, 3 << 20));
+}
+
+#[test]
+fn a_swap_limit_below_the_memory_limit_is_no_leave_to_swap_without_end() {
+    let wanted =
+        Resources { memory_limit_bytes: 72 << 20, memory_swap_limit_bytes: 64 << 20, ..Resources::default() };
+    let files = [("memory.max", "max"), ("memory.swap.max", "0")];
+    of_files(CgroupMode::V2, &[], &files, |layout, below| {
+        let support = Support { swap: true, hugetlb: true };
+        let error = apply(layout, support, below, &wanted).unwrap_err().to_string();
+        assert!(error.starts_with("memory_swap_limit_in_bytes: 67108864 is less than"), "{error}");
+        let swap = layout.dir("", below).unwrap().join("memory.swap.max");
+        assert_eq!(fs::read_to_string(swap).unwrap(), "0");
+    });
 }
 
 #[test]
