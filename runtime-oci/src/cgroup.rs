@@ -13,7 +13,7 @@ mod stats;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -211,15 +211,16 @@ impl Cgroups {
     /// [`Error::NoSuchCgroup`].
     pub fn oom_kills(&self, path: &str) -> Result<u64, Error> {
         self.existing(path)?;
-        let counters = fs::read_to_string(self.oom_file(path)).unwrap_or_default();
-        Ok(stats::flat(&counters, "oom_kill").unwrap_or(0))
+        let counters = self.oom_file(path).and_then(|file| fs::read_to_string(file).ok());
+        Ok(stats::flat(&counters.unwrap_or_default(), "oom_kill").unwrap_or(0))
     }
 
-    /// Where the line `oom_kill N` is found: a descriptor opened now can still be read when the last process dies.
+    /// Where the line `oom_kill N` is found: a descriptor opened now can still be read when the last process dies. `None`
+    /// if the host does not limit memory by groups.
     #[must_use]
-    pub fn oom_file(&self, path: &str) -> PathBuf {
+    pub fn oom_file(&self, path: &str) -> Option<PathBuf> {
         let file = if self.mode() == CgroupMode::V2 { "memory.events" } else { "memory.oom_control" };
-        self.layout.dir("memory", Path::new(path.trim_start_matches('/'))).unwrap_or_default().join(file)
+        Some(self.layout.dir("memory", Path::new(path.trim_start_matches('/')))?.join(file))
     }
 
     /// The limits in force, in the words of a request: negative is unlimited, zero or empty is unknown.
@@ -259,16 +260,22 @@ fn below_root(path: &str) -> Result<&Path, Error> {
 }
 
 fn write(file: &Path, value: &str) -> Result<(), Error> {
-    fs::write(file, value).map_err(Error::io(format!("writing {value:?} to {}", file.display())))
+    put(file, value).map_err(Error::io(format!("writing {value:?} to {}", file.display())))
 }
 
-/// A file's first number; `None` if there is no such file or it says `max`.
-fn number(dir: &Path, file: &str) -> Option<u64> {
-    fs::read_to_string(dir.join(file)).ok()?.trim().parse().ok()
+/// Into a file that the kernel has put there; none is ever made.
+fn put(file: &Path, value: &str) -> io::Result<()> {
+    fs::OpenOptions::new().write(true).truncate(true).open(file)?.write_all(value.as_bytes())
 }
 
-fn text(dir: &Path, file: &str) -> String {
-    fs::read_to_string(dir.join(file)).unwrap_or_default().trim().to_owned()
+/// A file's only number; `None` if there is no such group or file, or it says `max`.
+fn number(dir: Option<&Path>, file: &str) -> Option<u64> {
+    text(dir, file).parse().ok()
+}
+
+fn text(dir: Option<&Path>, file: &str) -> String {
+    let text = dir.and_then(|dir| fs::read_to_string(dir.join(file)).ok());
+    text.unwrap_or_default().trim().to_owned()
 }
 
 #[cfg(test)]

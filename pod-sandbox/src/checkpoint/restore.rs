@@ -146,7 +146,7 @@ pub(crate) async fn start(inner: &Arc<Inner>, record: &ContainerRecord) -> Resul
         console_socket,
         stdio_owner: stdio_owner(inner, record),
         deadline: inner.settings.runtime_timeout,
-        oom_files: vec![inner.cgroups.oom_file(&record.cgroup_path)],
+        oom_files: inner.cgroups.oom_file(&record.cgroup_path).into_iter().collect(),
     };
     let now = Timestamp::now();
     let process = monitor.create(request).await.map_err(|error| in_its_words(error, &dirs))?;

@@ -1,7 +1,7 @@
 //! From a freshly started process to one that is fit to be a pod's monitor.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
 
@@ -34,7 +34,10 @@ pub(crate) fn enter(args: Args) -> io::Result<Entered> {
     let signals = sys::block_and_watch_signals()?;
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
     for procs in &args.cgroup_procs {
-        fs::write(procs, "0").map_err(|e| named(e, format!("entering cgroup {}", procs.display())))?;
+        let opened = fs::OpenOptions::new().write(true).open(procs);
+        opened
+            .and_then(|mut file| file.write_all(b"0"))
+            .map_err(|e| named(e, format!("entering cgroup {}", procs.display())))?;
     }
     let inherited_oom_score_adj = match args.oom_score_adj {
         Some(value) => Some(set_oom_score_adj(value)?),

@@ -66,7 +66,7 @@ pub struct DeviceIo {
 
 pub(super) fn read(layout: &Layout, below: &Path) -> CgroupCounters {
     let counters = match layout.mode {
-        CgroupMode::V2 => read_v2(&layout.dir("", below).unwrap_or_default()),
+        CgroupMode::V2 => read_v2(layout.dir("", below).as_deref()),
         CgroupMode::V1 | CgroupMode::Hybrid => read_v1(layout, below),
     };
     CgroupCounters {
@@ -77,16 +77,17 @@ pub(super) fn read(layout: &Layout, below: &Path) -> CgroupCounters {
 }
 
 fn read_v1(layout: &Layout, below: &Path) -> CgroupCounters {
-    let dir = |controller: &str| layout.dir(controller, below).unwrap_or_default();
+    let dir = |controller: &str| layout.dir(controller, below);
     let (cpuacct, memory, blkio) = (dir("cpuacct"), dir("memory"), dir("blkio"));
-    let cpu_stat = text(&dir("cpu"), "cpu.stat");
+    let (cpuacct, memory, blkio) = (cpuacct.as_deref(), memory.as_deref(), blkio.as_deref());
+    let cpu_stat = text(dir("cpu").as_deref(), "cpu.stat");
     let throttling = |key: &str| flat(&cpu_stat, key).unwrap_or(0);
-    let stat = text(&memory, "memory.stat");
+    let stat = text(memory, "memory.stat");
     let counter = |key: &str| flat(&stat, key).unwrap_or(0);
-    let file = |name: &str| number(&memory, name).unwrap_or(0);
+    let file = |name: &str| number(memory, name).unwrap_or(0);
     CgroupCounters {
-        cpu_user_ns: number(&cpuacct, "cpuacct.usage_user").unwrap_or(0),
-        cpu_system_ns: number(&cpuacct, "cpuacct.usage_sys").unwrap_or(0),
+        cpu_user_ns: number(cpuacct, "cpuacct.usage_user").unwrap_or(0),
+        cpu_system_ns: number(cpuacct, "cpuacct.usage_sys").unwrap_or(0),
         throttling: Throttling {
             periods: throttling("nr_periods"),
             throttled_periods: throttling("nr_throttled"),
@@ -103,19 +104,19 @@ fn read_v1(layout: &Layout, below: &Path) -> CgroupCounters {
                 .filter(|limit| *limit < V1_UNLIMITED)
                 .unwrap_or(0),
             limit_hits: file("memory.failcnt"),
-            oom_kills: flat(&text(&memory, "memory.oom_control"), "oom_kill").unwrap_or(0),
+            oom_kills: flat(&text(memory, "memory.oom_control"), "oom_kill").unwrap_or(0),
             own_page_faults: counter("pgfault"),
             own_major_page_faults: counter("pgmajfault"),
         },
         devices: v1_devices(
-            &text(&blkio, "blkio.throttle.io_service_bytes_recursive"),
-            &text(&blkio, "blkio.throttle.io_serviced_recursive"),
+            &text(blkio, "blkio.throttle.io_service_bytes_recursive"),
+            &text(blkio, "blkio.throttle.io_serviced_recursive"),
         ),
         ..CgroupCounters::default()
     }
 }
 
-fn read_v2(dir: &Path) -> CgroupCounters {
+fn read_v2(dir: Option<&Path>) -> CgroupCounters {
     let (cpu, stat, events) = (text(dir, "cpu.stat"), text(dir, "memory.stat"), text(dir, "memory.events"));
     let cpu = |key: &str| flat(&cpu, key).unwrap_or(0);
     let counter = |key: &str| flat(&stat, key).unwrap_or(0);

@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal, getpid, kill_process};
 use tokio::time::{Instant, sleep};
 
 use super::layout::Layout;
-use super::{CgroupMode, text, write};
+use super::{CgroupMode, put, text, write};
 use crate::error::Error;
 
 pub(super) const PROCS: &str = "cgroup.procs";
@@ -74,8 +74,8 @@ fn inherit_cpuset(mount: &Path, below: &Path) -> Result<(), Error> {
         let parent = dir.clone();
         dir.push(part);
         for file in ["cpuset.cpus", "cpuset.mems"] {
-            let inherited = text(&parent, file);
-            if text(&dir, file).is_empty() && !inherited.is_empty() {
+            let inherited = text(Some(&parent), file);
+            if text(Some(&dir), file).is_empty() && !inherited.is_empty() {
                 write(&dir.join(file), &inherited)?;
             }
         }
@@ -88,7 +88,7 @@ fn inherit_cpuset(mount: &Path, below: &Path) -> Result<(), Error> {
 fn delegate(mount: &Path, below: &Path) {
     let mut dir = mount.to_path_buf();
     for part in below {
-        let there = text(&dir, "cgroup.controllers");
+        let there = text(Some(&dir), "cgroup.controllers");
         for controller in
             V2_CONTROLLERS.iter().filter(|name| there.split_whitespace().any(|other| other == **name))
         {
@@ -225,16 +225,16 @@ pub(super) async fn kill_all(layout: &Layout, path: &str, below: &Path) -> Resul
 /// Kills the whole subtree at once, forks included; Linux 5.14.
 fn kill_v2(layout: &Layout, below: &Path) {
     for dir in layout.dirs(below) {
-        let _ = fs::write(dir.join("cgroup.kill"), "1");
+        let _ = put(&dir.join("cgroup.kill"), "1");
     }
 }
 
 /// A frozen v1 group does not die until it is thawed.
 fn thaw(layout: &Layout, below: &Path) {
     if let Some(dir) = layout.dir("freezer", below)
-        && text(&dir, "freezer.state") != "THAWED"
+        && text(Some(&dir), "freezer.state") != "THAWED"
     {
-        let _ = fs::write(dir.join("freezer.state"), "THAWED");
+        let _ = put(&dir.join("freezer.state"), "THAWED");
     }
 }
 
@@ -247,14 +247,14 @@ struct ForkBan {
 impl ForkBan {
     fn impose(layout: &Layout, below: &Path) -> Self {
         let dir = layout.dir("pids", below).filter(|_| layout.mode != CgroupMode::V2);
-        let before = dir.as_deref().map(|dir| text(dir, "pids.max")).unwrap_or_default();
-        let file = dir.map(|dir| dir.join("pids.max")).filter(|file| fs::write(file, "0").is_ok());
+        let before = text(dir.as_deref(), "pids.max");
+        let file = dir.map(|dir| dir.join("pids.max")).filter(|file| put(file, "0").is_ok());
         Self { file, before }
     }
 
     fn lift(self) {
         if let Some(file) = self.file {
-            let _ = fs::write(file, self.before);
+            let _ = put(&file, &self.before);
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::{CgroupMode, Support};
+use super::{CgroupMode, Support, text};
 
 /// The hierarchies in which containers live.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,20 +82,17 @@ impl Layout {
     }
 
     pub(super) fn support(&self) -> Support {
-        let root = self.hierarchies.first().map(|tree| tree.mount.clone()).unwrap_or_default();
+        let root = |controller: &str| self.dir(controller, Path::new(""));
         match self.mode {
-            CgroupMode::V2 => {
-                let controllers = fs::read_to_string(root.join("cgroup.controllers")).unwrap_or_default();
-                Support {
-                    swap: v2_swap(&root),
-                    hugetlb: controllers.split_whitespace().any(|controller| controller == "hugetlb"),
-                }
-            }
+            CgroupMode::V2 => Support {
+                swap: root("memory").is_some_and(|root| v2_swap(&root)),
+                hugetlb: text(root("hugetlb").as_deref(), "cgroup.controllers")
+                    .split_whitespace()
+                    .any(|controller| controller == "hugetlb"),
+            },
             CgroupMode::V1 | CgroupMode::Hybrid => Support {
-                swap: self
-                    .dir("memory", Path::new(""))
-                    .is_some_and(|dir| dir.join("memory.memsw.limit_in_bytes").exists()),
-                hugetlb: self.dir("hugetlb", Path::new("")).is_some(),
+                swap: root("memory").is_some_and(|dir| dir.join("memory.memsw.limit_in_bytes").exists()),
+                hugetlb: root("hugetlb").is_some(),
             },
         }
     }

@@ -70,26 +70,27 @@ pub(super) const V1_UNLIMITED: u64 = 1 << 60;
 /// Reads what is there; a file that is missing leaves its counter at zero or `None`.
 pub(super) fn read(layout: &Layout, below: &Path) -> CgroupStats {
     match layout.mode {
-        CgroupMode::V2 => read_v2(&layout.dir("", below).unwrap_or_default()),
+        CgroupMode::V2 => read_v2(layout.dir("", below).as_deref()),
         CgroupMode::V1 | CgroupMode::Hybrid => read_v1(layout, below),
     }
 }
 
 fn read_v1(layout: &Layout, below: &Path) -> CgroupStats {
-    let dir = |controller: &str| layout.dir(controller, below).unwrap_or_default();
+    let dir = |controller: &str| layout.dir(controller, below);
     let (memory, pids) = (dir("memory"), dir("pids"));
-    let stat = text(&memory, "memory.stat");
+    let (memory, pids) = (memory.as_deref(), pids.as_deref());
+    let stat = text(memory, "memory.stat");
     let counter = |key: &str| flat(&stat, key).unwrap_or(0);
-    let usage = number(&memory, "memory.usage_in_bytes").unwrap_or(0);
-    let limited = |file: &str| number(&memory, file).filter(|limit| *limit < V1_UNLIMITED);
+    let usage = number(memory, "memory.usage_in_bytes").unwrap_or(0);
+    let limited = |file: &str| number(memory, file).filter(|limit| *limit < V1_UNLIMITED);
     let limit = limited("memory.limit_in_bytes");
-    let with_swap = number(&memory, "memory.memsw.usage_in_bytes");
+    let with_swap = number(memory, "memory.memsw.usage_in_bytes");
     let (io_read_bytes, io_write_bytes) =
-        blkio(&text(&dir("blkio"), "blkio.throttle.io_service_bytes_recursive"));
+        blkio(&text(dir("blkio").as_deref(), "blkio.throttle.io_service_bytes_recursive"));
     let working_set = usage.saturating_sub(counter("total_inactive_file"));
     CgroupStats {
         at: Timestamp::now(),
-        cpu_usage_ns: number(&dir("cpuacct"), "cpuacct.usage").unwrap_or(0),
+        cpu_usage_ns: number(dir("cpuacct").as_deref(), "cpuacct.usage").unwrap_or(0),
         memory_usage_bytes: usage,
         memory_working_set_bytes: working_set,
         memory_available_bytes: limit.map(|limit| limit.saturating_sub(working_set)),
@@ -99,15 +100,15 @@ fn read_v1(layout: &Layout, below: &Path) -> CgroupStats {
         swap_usage_bytes: with_swap.map(|both| both.saturating_sub(usage)),
         swap_limit_bytes: limited("memory.memsw.limit_in_bytes")
             .map(|both| both.saturating_sub(limit.unwrap_or_default())),
-        pids_current: number(&pids, "pids.current").unwrap_or(0),
-        pids_limit: number(&pids, "pids.max"),
+        pids_current: number(pids, "pids.current").unwrap_or(0),
+        pids_limit: number(pids, "pids.max"),
         io_read_bytes,
         io_write_bytes,
         psi: None,
     }
 }
 
-fn read_v2(dir: &Path) -> CgroupStats {
+fn read_v2(dir: Option<&Path>) -> CgroupStats {
     let (cpu, memory) = (text(dir, "cpu.stat"), text(dir, "memory.stat"));
     let counter = |key: &str| flat(&memory, key).unwrap_or(0);
     let usage = number(dir, "memory.current").unwrap_or(0);
@@ -159,8 +160,8 @@ fn io_stat(text: &str) -> (u64, u64) {
     (sum("rbytes="), sum("wbytes="))
 }
 
-fn psi(dir: &Path) -> Option<Psi> {
-    let pressure = |file: &str| parse_pressure(&std::fs::read_to_string(dir.join(file)).ok()?);
+fn psi(dir: Option<&Path>) -> Option<Psi> {
+    let pressure = |file: &str| parse_pressure(&text(dir, file));
     Some(Psi {
         cpu: pressure("cpu.pressure")?,
         memory: pressure("memory.pressure")?,

@@ -27,7 +27,10 @@ fn v2_limits_are_written_in_its_own_words_and_read_back() {
         unified: [("memory.high".to_owned(), "77".to_owned())].into(),
         ..Resources::default()
     };
-    let (dir, layout) = applied(&[("cpu.max", "max 50000")], &wanted);
+    let files = ["cpu.weight", "memory.max", "memory.swap.max", "pids.max", "memory.high"];
+    let mut before = files.map(|name| (name, "")).to_vec();
+    before.push(("cpu.max", "max 50000"));
+    let (dir, layout) = applied(&before, &wanted);
     let file = |name: &str| fs::read_to_string(dir.path().join("g").join(name)).unwrap();
     assert_eq!((file("cpu.max").as_str(), file("cpu.weight").as_str()), ("20000 50000", "39"));
     assert_eq!((file("memory.swap.max").as_str(), file("pids.max").as_str()), ("2097152", "max"));
@@ -49,6 +52,25 @@ fn a_swap_limit_below_the_memory_limit_is_no_leave_to_swap_without_end() {
         let swap = layout.dir("", below).unwrap().join("memory.swap.max");
         assert_eq!(fs::read_to_string(swap).unwrap(), "0");
     });
+}
+
+#[test]
+fn a_limit_that_the_host_cannot_set_is_refused_and_makes_no_file() {
+    let wanted = Resources { pids_limit: 64, ..Resources::default() };
+    let refused = |mode: CgroupMode, controllers: &[&str]| {
+        of_files(mode, controllers, &[], |layout, below| {
+            let error = apply(layout, Support::default(), below, &wanted).unwrap_err();
+            let made = layout.dirs(below).flat_map(|dir| fs::read_dir(dir).unwrap()).count();
+            assert_eq!((made, Path::new("pids.max").exists()), (0, false));
+            error.to_string()
+        })
+    };
+    let expected = "setting pids.max of cgroup g: the host has no cgroup controller pids";
+    assert_eq!(refused(CgroupMode::V1, &["cpu", "memory"]), expected);
+    for (mode, controllers) in [(CgroupMode::V1, &["pids"][..]), (CgroupMode::V2, &[])] {
+        let error = refused(mode, controllers);
+        assert!(error.contains("/g/pids.max: No such file"), "{error}");
+    }
 }
 
 #[test]
