@@ -225,7 +225,7 @@ impl Monitor {
     pub async fn create(&self, request: CreateRequest) -> Result<Process, Error> {
         let what = format!("creating container {}", request.container_id);
         let deadline = request.deadline;
-        let verb = if request.command.iter().any(|word| word == "restore") { "restore" } else { "create" };
+        let verb = if request.restores { "restore" } else { "create" };
         let context = request::context(&request.command, verb, &request.container_id, deadline);
         let call = Call::Create(request.into());
         let answer = until_begun(

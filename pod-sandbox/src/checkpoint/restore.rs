@@ -135,6 +135,7 @@ pub(crate) async fn start(inner: &Arc<Inner>, record: &ContainerRecord) -> Resul
     let files = (pid_file.as_path(), console_socket.as_deref(), runtime_log.as_path());
     let request = CreateRequest {
         command: means.runtime.restore_command(&id, &bundle, files, &dirs, &means.criu),
+        restores: true,
         container_id: id,
         bundle: bundle.clone(),
         pid_file,

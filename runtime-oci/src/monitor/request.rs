@@ -46,8 +46,10 @@ pub struct PauseSpec {
 #[derive(Clone, Debug, Default)]
 pub struct CreateRequest {
     pub container_id: String,
-    /// From [`crate::Runtime::create_command`], or [`crate::Runtime::restore_command`]: then it runs at once.
+    /// From [`crate::Runtime::create_command`], or [`crate::Runtime::restore_command`].
     pub command: Vec<OsString>,
+    /// The latter: the container runs at once.
+    pub restores: bool,
     /// The runtime's working directory.
     pub bundle: PathBuf,
     /// As in `command`.
@@ -149,6 +151,7 @@ impl From<CreateRequest> for CreateCall {
             stdio_owner: request.stdio_owner,
             deadline_ms: milliseconds(request.deadline),
             oom_files: texts(request.oom_files),
+            restores: request.restores,
         }
     }
 }

@@ -108,6 +108,7 @@ async fn create(inner: &Arc<Inner>, plan: &ContainerPlan, undo: &mut Undo) -> Re
         stdio_owner: plan.owner,
         deadline: inner.settings.runtime_timeout,
         oom_files: inner.cgroups.oom_file(&record.cgroup_path).into_iter().collect(),
+        restores: false,
     };
     let (cgroups, cgroup) = (inner.cgroups.clone(), record.cgroup_path.clone());
     undo.push("remove cgroup", move || async move { Ok(cgroups.remove(&cgroup).await?) });

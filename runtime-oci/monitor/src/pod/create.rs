@@ -49,6 +49,8 @@ pub(super) struct Container {
     pub(super) last_reads: Option<Instant>,
     pub(super) oom_kills: OomKills,
     pub(super) oom_kills_told: u64,
+    /// Its processes write before its runtime has ended.
+    pub(super) is_restored: bool,
     has_terminal: bool,
     /// A terminal's stdin is the terminal itself, once it comes.
     has_stdin: bool,
@@ -167,6 +169,7 @@ impl Pod {
             last_reads: None,
             oom_kills: OomKills::default(),
             oom_kills_told: 0,
+            is_restored: request.restores,
             has_terminal: request.tty,
             has_stdin: request.stdin,
             oom_files: request.oom_files.iter().map(|path| path.as_path().to_path_buf()).collect(),
@@ -222,7 +225,7 @@ impl Pod {
 
     /// The runtime's `create` has ended.
     pub(super) fn created(&mut self, key: Key) {
-        // What it said must not be taken for the container's output.
+        // What a `create` said must not be taken for the container's output.
         self.drain_streams(key);
         let Some(container) = self.containers.get_mut(&key) else { return };
         let made = match &mut container.phase {

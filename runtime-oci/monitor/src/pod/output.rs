@@ -88,8 +88,9 @@ impl Container {
             }
             Ok(length) => {
                 match &mut self.phase {
-                    // The container does not run before its create has ended: this is the runtime speaking.
-                    Phase::Creating { call, .. } | Phase::Failing { call, .. } => {
+                    // The container does not run before its create has ended: this is the runtime speaking. Of a restore
+                    // the runtime's words are in its own log alone.
+                    Phase::Creating { call, .. } | Phase::Failing { call, .. } if !self.is_restored => {
                         call.hear(&buffer[..length]);
                     }
                     _ => {

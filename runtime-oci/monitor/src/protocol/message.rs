@@ -106,6 +106,9 @@ pub struct CreateCall {
     /// Files that count OOM kills of the container: `memory.oom_control` (v1) or `memory.events` (v2). They need
     /// not exist before the container does.
     pub oom_files: Vec<Text>,
+    /// The command is a `restore`: the container's processes run, and write, before the runtime has ended.
+    #[serde(default)]
+    pub restores: bool,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

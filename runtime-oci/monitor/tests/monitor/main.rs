@@ -181,6 +181,31 @@ fn a_talkative_runtime_does_not_block_and_its_words_are_not_the_containers() {
 }
 
 #[test]
+fn what_a_restored_container_writes_before_its_runtime_ends_is_in_its_log_and_in_no_error() {
+    let mut daemon = Daemon::start();
+    let restore = |daemon: &Daemon, id: &str, end: &str| {
+        let mut call = daemon.create_call(id, "echo later");
+        let fake = daemon.fake("create", "echo later", call.pid_file.as_path());
+        let script = format!("echo early; echo early >&2; {end}");
+        call.command = ["/bin/sh", "-c", &script, "sh"].map(Into::into).into_iter().chain(fake).collect();
+        call.restores = true;
+        call
+    };
+    daemon.create(restore(&daemon, "a", "exec \"$@\"")).expect("restore");
+    daemon.start_container("a");
+    daemon.exit_of("a");
+    let mut lines: Vec<String> = daemon.log("a").lines().map(str::to_owned).collect();
+    lines.sort();
+    assert_eq!(lines, ["stderr F early", "stdout F early", "stdout F later"]);
+
+    let failure = daemon.create(restore(&daemon, "b", "exit 7")).expect_err("refused");
+    assert_eq!(failure.message, "it said nothing (exit code 7)");
+    let words = r#"echo '{"level":"error","msg":"no criu"}' > runtime.log; exit 7"#;
+    let failure = daemon.create(restore(&daemon, "c", words)).expect_err("refused");
+    assert_eq!(failure.message, "no criu (exit code 7)");
+}
+
+#[test]
 fn much_output_arrives_whole_and_long_lines_are_split() {
     let mut daemon = Daemon::start_with(&["--max-log-line-bytes", "100"]);
     daemon.run("a", "seq 1 100000; printf '%0250d\\n' 7");
