@@ -6,7 +6,7 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, getpid, kill_process};
+use rustix::process::{Pid, PidfdFlags, Signal, getpid, pidfd_open, pidfd_send_signal};
 use tokio::time::{Instant, sleep};
 
 use super::layout::Layout;
@@ -22,6 +22,8 @@ const DRAIN: Duration = Duration::from_secs(2);
 /// Long enough for a process that dumps its memory to swap or core.
 const DEATH: Duration = Duration::from_secs(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
+/// How many processes are held at once while they are killed: the daemon needs descriptors for others, too.
+const MOST_HELD: usize = 256;
 
 /// In every hierarchy or, if one of them refuses, in none.
 pub(super) fn create(layout: &Layout, below: &Path) -> Result<bool, Error> {
@@ -194,12 +196,8 @@ pub(super) async fn kill_all(layout: &Layout, path: &str, below: &Path) -> Resul
     let no_forks = ForkBan::impose(layout, below);
     let deadline = Instant::now() + DEATH;
     let mut pause = Duration::from_millis(1);
-    let mut signalled = HashSet::new();
     let own = getpid().as_raw_nonzero().get();
     let result = loop {
-        if layout.mode == CgroupMode::V2 {
-            kill_v2(layout, below);
-        }
         let mut left = pids(layout, below)?;
         left.retain(|pid| *pid != own);
         if left.is_empty() {
@@ -208,12 +206,7 @@ pub(super) async fn kill_all(layout: &Layout, path: &str, below: &Path) -> Resul
         if Instant::now() >= deadline {
             break Err(Error::CgroupBusy { path: path.to_owned(), pids: left });
         }
-        // Once each: a number that is seen again is the same process, still dying.
-        for pid in left.into_iter().filter(|pid| signalled.insert(*pid)) {
-            if let Some(pid) = Pid::from_raw(pid) {
-                let _ = kill_process(pid, Signal::KILL);
-            }
-        }
+        kill(layout, below, &left)?;
         thaw(layout, below);
         sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
@@ -222,11 +215,22 @@ pub(super) async fn kill_all(layout: &Layout, path: &str, below: &Path) -> Resul
     result
 }
 
-/// Kills the whole subtree at once, forks included; Linux 5.14.
-fn kill_v2(layout: &Layout, below: &Path) {
-    for dir in layout.dirs(below) {
-        let _ = put(&dir.join("cgroup.kill"), "1");
+/// Kills what is in the group, `seen` in it a moment ago: by the group itself, forks included (Linux 5.14), else one by one.
+fn kill(layout: &Layout, below: &Path, seen: &[i32]) -> Result<(), Error> {
+    let at_once = |dir: PathBuf| put(&dir.join("cgroup.kill"), "1").is_ok();
+    if layout.mode == CgroupMode::V2 && layout.dirs(below).all(at_once) {
+        return Ok(());
     }
+    for seen in seen.chunks(MOST_HELD) {
+        let hold = |pid: &i32| Some((*pid, pidfd_open(Pid::from_raw(*pid)?, PidfdFlags::empty()).ok()?));
+        let held: Vec<_> = seen.iter().filter_map(hold).collect();
+        // One that had gone before it was held has left its number to anybody: who is still in the group was meant.
+        let still: HashSet<i32> = pids(layout, below)?.into_iter().collect();
+        for (_, pidfd) in held.iter().filter(|(pid, _)| still.contains(pid)) {
+            let _ = pidfd_send_signal(pidfd, Signal::KILL);
+        }
+    }
+    Ok(())
 }
 
 /// A frozen v1 group does not die until it is thawed.
@@ -258,3 +262,6 @@ impl ForkBan {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
