@@ -98,6 +98,12 @@ impl Poll {
         Ok(Self { epoll: Rc::new(epoll::create(CreateFlags::CLOEXEC)?) })
     }
 
+    /// One that takes nothing in, as the kernel's does when the user's watches are used up (epoll(7)).
+    #[cfg(test)]
+    pub(crate) fn full() -> Self {
+        Self { epoll: Rc::new(std::fs::File::open("/dev/null").expect("/dev/null").into()) }
+    }
+
     /// Takes a descriptor into the loop.
     pub(crate) fn watch(&self, fd: OwnedFd, source: Source, flags: EventFlags) -> io::Result<Watch> {
         let mut watch = Watch { epoll: Rc::clone(&self.epoll), fd, source, flags: EventFlags::empty() };

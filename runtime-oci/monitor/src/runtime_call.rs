@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use linkspan_monitor::protocol::{Failure, FailureKind, PidFd, Process, Text};
-use rustix::process::{WaitId, WaitIdOptions, waitid};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
 use crate::console::Console;
 use crate::poll::{Key, Kind, Poll, Source, Watch};
@@ -96,12 +96,9 @@ impl RuntimeCall {
             let what = format!("{} in {}: {e}", program.as_path().display(), spec.cwd.display());
             failure(FailureKind::RuntimeMissing, what)
         })?;
-        // Not reaped yet, so the PID is its own until we say so.
-        let process = Process::of(child.id().cast_signed()).map_err(io("looking at the runtime"))?;
-        let pidfd = process.open_pidfd().ok_or(io::ErrorKind::NotFound.into());
-        let exit = pidfd
-            .and_then(|pidfd| poll.watch_readable(pidfd.into(), Source::new(Kind::RuntimeExit, key)))
-            .map_err(io("watching the runtime"))?;
+        let pid = child.id().cast_signed();
+        let (process, exit) = watch_child(pid, poll, Source::new(Kind::RuntimeExit, key))
+            .map_err(io(&format!("watching the runtime, PID {pid}")))?;
         let deadline = Instant::now() + spec.deadline;
         let pid_file = spec.pid_file.to_path_buf();
         Ok(Self { process, exit: Some(exit), log, said: Vec::new(), capture, console, pid_file, deadline })
@@ -193,6 +190,20 @@ impl RuntimeCall {
     pub(crate) fn remove_pid_file(&self) {
         let _ = fs::remove_file(&self.pid_file);
     }
+}
+
+/// Watches the end of a child that nobody has reaped, so that the PID is its own until we say so. One that cannot be watched,
+/// for want of descriptors, is killed and reaped: nobody would ever know of it.
+pub(crate) fn watch_child(pid: i32, poll: &Poll, source: Source) -> io::Result<(Process, Watch)> {
+    let watched = Process::of(pid).and_then(|process| {
+        let pidfd = process.open_pidfd().ok_or(io::ErrorKind::NotFound)?;
+        Ok((process, poll.watch_readable(pidfd.into(), source)?))
+    });
+    if let (Err(_), Some(pid)) = (&watched, Pid::from_raw(pid)) {
+        let _ = kill_process(pid, Signal::KILL);
+        let _ = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED);
+    }
+    watched
 }
 
 /// The exit code of a child that has ended, which is thereby reaped: 128 + n for signal n, 255 if it is not our child.

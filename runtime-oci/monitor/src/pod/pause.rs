@@ -4,14 +4,12 @@
 mod spawn;
 mod sys;
 
-use std::io;
-
 use linkspan_monitor::protocol::{Failure, FailureKind, PAUSE, PauseCall, Process};
 
 use super::exit::exit_record;
 use super::{Pod, now_ns};
 use crate::poll::{Kind, Source, Watch};
-use crate::runtime_call::{failure, wait_code};
+use crate::runtime_call::{failure, wait_code, watch_child};
 
 pub(super) struct Pause {
     pub(super) process: Process,
@@ -36,13 +34,8 @@ impl Pod {
         }
         let pid = spawn::spawn(call, self.inherited_oom_score_adj.as_deref())
             .map_err(|e| failure(FailureKind::Io, format!("starting pause: {e}")))?;
-        let watched = Process::of(pid).and_then(|process| {
-            let pidfd = process.open_pidfd().ok_or(io::ErrorKind::NotFound)?;
-            Ok((process, self.poll.watch_readable(pidfd.into(), Source::new(Kind::PauseExit, 0))?))
-        });
-        // It is our child and not reaped: only a lack of descriptors can be in the way.
-        let (process, exit) =
-            watched.map_err(|e| failure(FailureKind::Io, format!("watching pause, PID {pid}: {e}")))?;
+        let (process, exit) = watch_child(pid, &self.poll, Source::new(Kind::PauseExit, 0))
+            .map_err(|e| failure(FailureKind::Io, format!("watching pause, PID {pid}: {e}")))?;
         self.pause = Some(Pause { process, exit: Some(exit) });
         Ok(process)
     }

@@ -1,3 +1,7 @@
+use std::io::Read;
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+
 use super::*;
 
 /// What it left is reaped soon after it, and its PID may be anybody's then.
@@ -32,4 +36,29 @@ fn the_pid_file_of_a_failed_runtime_is_not_read_again_when_that_is_reaped() {
     let _ = stranger.kill();
     let _ = stranger.wait();
     assert_eq!(end, None, "the stranger was killed");
+}
+
+#[test]
+fn a_runtime_that_cannot_be_watched_is_dead_and_reaped() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let spec = RuntimeSpec {
+        command: &["/bin/sleep".into(), "1000".into()],
+        cwd: dir.path(),
+        pid_file: &dir.path().join("pid"),
+        runtime_log: &dir.path().join("log"),
+        console_socket: None,
+        deadline: Duration::from_secs(20),
+        oom_score_adj: None,
+    };
+    let (mut held, theirs) = io::pipe().expect("a pipe");
+    let stdio = RuntimeStdio { stdout: Some(theirs.into()), ..RuntimeStdio::default() };
+    let failed = RuntimeCall::start(&spec, stdio, &Poll::full(), 1).err().expect("it cannot be watched");
+
+    let limit = Timespec { tv_sec: 10, tv_nsec: 0 };
+    let ends = rustix::event::poll(&mut [PollFd::new(&held, PollFlags::IN)], Some(&limit)).expect("poll");
+    assert_eq!(ends, 1, "it runs on");
+    assert_eq!(held.read(&mut [0]).expect("its end"), 0);
+    let words = failed.message.strip_prefix("watching the runtime, PID ").expect("the stage");
+    let pid: i32 = words.split(':').next().unwrap_or_default().parse().expect("a PID");
+    assert!(Process::of(pid).is_err(), "it was not reaped");
 }
