@@ -181,23 +181,25 @@ impl Pod {
         Ok(())
     }
 
-    /// Its log is there, or cannot be: only now the runtime is called.
+    /// Its log is there, or cannot be: only now the runtime is called. The container stays known meanwhile, whatever
+    /// becomes of that: its deadline ends it then.
     pub(super) fn log_opened(&mut self, key: Key, outcome: Result<(), Failure>) {
-        let Some(mut container) = self.containers.remove(&key) else { return };
-        let Phase::Opening { caller, request, .. } = container.phase else {
-            self.containers.insert(key, container);
-            return;
-        };
+        let Some(container) = self.containers.get(&key) else { return };
+        let Phase::Opening { caller, request, .. } = &container.phase else { return };
+        let caller = *caller;
         let ending = || failure(FailureKind::ShuttingDown, "the monitor is shutting down".to_owned());
         let outcome = outcome.and_then(|()| self.shutdown.as_ref().map_or(Ok(()), |_| Err(ending())));
-        match outcome.and_then(|()| self.call_runtime(key, &request)) {
+        match outcome.and_then(|()| self.call_runtime(key, request)) {
             Ok((plumbing, call)) => {
+                let Some(container) = self.containers.get_mut(&key) else { return };
                 container.streams = plumbing.streams;
                 container.stdin = plumbing.stdin;
                 container.phase = Phase::Creating { caller, call: Box::new(call) };
-                self.containers.insert(key, container);
             }
-            Err(failure) => self.refuse(container.log, caller, failure),
+            Err(failure) => {
+                let Some(container) = self.containers.remove(&key) else { return };
+                self.refuse(container.log, caller, failure);
+            }
         }
     }
 
@@ -249,21 +251,25 @@ impl Pod {
 
     /// Kills what the runtime left; the caller is answered when it is dead.
     pub(super) fn fail_create(&mut self, key: Key, failure: Failure) {
+        let now = Instant::now();
+        // Looked for while the container is known: a mistake of ours in that must not lose it.
+        let killing = match self.containers.get(&key).map(|container| &container.phase) {
+            Some(Phase::Creating { call, .. }) => Some(Box::new(Killing::new(call.tree(), now))),
+            _ => None,
+        };
         let Some(mut container) = self.containers.remove(&key) else { return };
-        match container.phase {
-            Phase::Creating { caller, call } => {
-                let now = Instant::now();
-                let killing = Box::new(Killing::new(call.tree(), now));
+        match (container.phase, killing) {
+            (Phase::Creating { caller, call }, Some(killing)) => {
                 container.phase = Phase::Failing { caller, call, killing, failure };
                 self.containers.insert(key, container);
                 self.kill_failed(key, now);
             }
             // Its disk does not answer: nobody waits for that.
-            Phase::Opening { caller, .. } => {
+            (Phase::Opening { caller, .. }, _) => {
                 container.log.abandon();
                 self.reply(caller, Err(failure));
             }
-            phase => {
+            (phase, _) => {
                 container.phase = phase;
                 self.containers.insert(key, container);
             }
