@@ -224,7 +224,7 @@ impl Runtime {
         }
         let message = words("", &outcome.stderr);
         let runtime = self.name.clone();
-        Err(if words::means_no_such_container(&message) || !self.keeps(id) {
+        Err(if words::means_no_such_container(&message, id) || !self.keeps(id) {
             Error::NoSuchContainer { runtime, id: id.to_owned() }
         } else {
             Error::Runtime { runtime, verb, id: id.to_owned(), message }

@@ -102,6 +102,9 @@ async fn a_hooks_leftover_that_holds_stderr_is_not_waited_for() {
 async fn deleting_what_is_gone_succeeds() {
     let (dir, runtime) = scripted("echo 'whatever' >&2; exit 1");
     assert!(matches!(runtime.delete("c1", false).await, Err(Error::Runtime { .. })));
+    let (_kept, other) = scripted("echo 'container c1: the hook /opt/h does not exist' >&2; exit 1");
+    let error = other.delete("c1", false).await.unwrap_err().to_string();
+    assert!(error.ends_with("the hook /opt/h does not exist"), "{error}");
     fs::remove_dir(dir.path().join("state/c1")).unwrap();
     runtime.delete("c1", false).await.unwrap();
     assert!(matches!(runtime.kill("c1", 15).await, Err(Error::NoSuchContainer { .. })));

@@ -26,11 +26,16 @@ pub fn words(log: &str, stderr: &str) -> String {
     text
 }
 
-/// Whether the message is how runc, crun or youki say that they do not know the container.
-pub(super) fn means_no_such_container(message: &str) -> bool {
-    let message = message.to_lowercase();
-    message.contains("container") && message.contains("does not exist")
-        || message.contains("error opening file") && message.contains("/status`: no such file")
+/// Whether the message is how runc, youki or crun say that they do not know the container. Other things that do not exist
+/// have to do with containers, too.
+pub(super) fn means_no_such_container(message: &str, id: &str) -> bool {
+    let is_said = |part: &str| {
+        let part = part.trim_matches([' ', '.']).to_lowercase().replace(['"', '`', '\''], "");
+        part == "container does not exist"
+            || part == format!("container {} does not exist", id.to_lowercase())
+    };
+    message.split([':', ';']).any(is_said)
+        || message.contains("error opening file") && message.contains(&format!("/{id}/status`: No such file"))
 }
 
 /// Whether the message is how a runtime says that it has no such command: crun and runtimes made with Go's cobra; runc,

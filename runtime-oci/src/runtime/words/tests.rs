@@ -42,10 +42,16 @@ fn long_words_are_cut_at_a_letter() {
 
 #[test]
 fn each_runtime_says_in_its_way_that_a_container_is_unknown() {
-    assert!(means_no_such_container("container does not exist"));
-    assert!(means_no_such_container("error opening file `/run/x/c1/status`: No such file or directory"));
-    assert!(means_no_such_container("container c1 does not exist"));
-    assert!(!means_no_such_container("executable file `x` not found in $PATH: No such file or directory"));
+    let means = |message: &str| means_no_such_container(message, "c1");
+    assert!(means("container does not exist"));
+    assert!(means("container \"c1\" does not exist"));
+    assert!(means("error opening file `/run/x/c1/status`: No such file or directory"));
+    assert!(means("Error: failed to load c1; container c1 does not exist."));
+    assert!(!means("executable file `x` not found in $PATH: No such file or directory"));
+    assert!(!means("error opening file `/run/x/c2/status`: No such file or directory"));
+    assert!(!means("unable to delete container c1: hook /opt/h does not exist"));
+    assert!(!means("the control group of container c1 does not exist"));
+    assert!(!means("container c12 does not exist"));
 }
 
 proptest::proptest! {
