@@ -113,7 +113,7 @@ async fn note(inner: &Arc<Inner>, sandbox_id: &SandboxId, event: Event) -> Resul
 
 /// Records an exit; what the runtime and the mounts hold is let go of in the background.
 pub(crate) async fn exited(inner: &Arc<Inner>, id: &ContainerId, exit: Exit) -> Result<(), Error> {
-    end(inner, id, exit.at, exit.code, exit.oom_killed, "").await
+    end(inner, id, exit, "").await
 }
 
 /// A container may exit before its creation is recorded, and the event finds nobody then.
@@ -130,25 +130,23 @@ pub(crate) async fn exited_early(
 
 /// One that awaited its restore never will; the exit code is that of a created one which is stopped.
 pub(crate) async fn never_restored(inner: &Arc<Inner>, id: &ContainerId) -> Result<(), Error> {
-    end(inner, id, Timestamp::now(), 128 + KILL, false, "").await
+    end(inner, id, unseen(128 + KILL), "").await
 }
 
-async fn end(
-    inner: &Arc<Inner>,
-    id: &ContainerId,
-    at: Timestamp,
-    exit_code: i32,
-    oom_killed: bool,
-    message: &'static str,
-) -> Result<(), Error> {
+async fn end(inner: &Arc<Inner>, id: &ContainerId, exit: Exit, message: &'static str) -> Result<(), Error> {
     // Several may report the same exit: whoever makes it seen tells it, and has begun to by then.
     let telling = Arc::new(Mutex::new(None));
     let (begins, begun) = (Arc::clone(inner), Arc::clone(&telling));
     let change = move |record: &ContainerRecord| {
         let message =
             if message.is_empty() { record.evicted.as_deref().unwrap_or_default() } else { message };
+        let Exit { code: exit_code, at, oom_killed, log_bytes_dropped } = exit;
         let state = record.state.exited(at, exit_code, oom_killed, message)?;
         tracing::info!(container_id = %record.id, exit_code, oom_killed, "container exited");
+        if log_bytes_dropped > 0 {
+            let log = record.log_path.as_str();
+            tracing::warn!(container_id = %record.id, log_bytes_dropped, log, "not all output is in the log: its disk was full");
+        }
         *begun.lock().unwrap_or_else(PoisonError::into_inner) = begins.stop_news.begin(&record.id);
         Some(ContainerRecord { state, ..record.clone() })
     };
@@ -239,7 +237,12 @@ async fn end_abandoned(inner: &Arc<Inner>, record: &ContainerRecord) -> Result<(
         kill(&process).await;
     }
     let message = "its monitor was lost, and its exit code with it";
-    end(inner, &record.id, Timestamp::now(), EXIT_CODE_LOST, false, message).await
+    end(inner, &record.id, unseen(EXIT_CODE_LOST), message).await
+}
+
+/// An end that no monitor tells of.
+fn unseen(code: i32) -> Exit {
+    Exit { code, at: Timestamp::now(), oom_killed: false, log_bytes_dropped: 0 }
 }
 
 /// Kills a process that is nobody's child of ours, and waits until it is gone; the log is reminded of one that does not

@@ -48,11 +48,19 @@ pub struct Exit {
     pub at: Timestamp,
     /// Killed by the kernel for lack of memory.
     pub oom_killed: bool,
+    /// Bytes of its output that its log could not take.
+    #[serde(default)]
+    pub log_bytes_dropped: u64,
 }
 
 impl From<&protocol::ExitRecord> for Exit {
     fn from(record: &protocol::ExitRecord) -> Self {
-        Self { code: record.code, at: Timestamp(record.at_ns), oom_killed: record.oom_killed }
+        Self {
+            code: record.code,
+            at: Timestamp(record.at_ns),
+            oom_killed: record.oom_killed,
+            log_bytes_dropped: record.log_bytes_dropped,
+        }
     }
 }
 

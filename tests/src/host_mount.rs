@@ -26,6 +26,12 @@ impl HostMount {
         Ok(self)
     }
 
+    /// `4k`, `64m`: more does not go into it.
+    pub fn size(self, size: &str) -> Result<HostMount> {
+        run("mount", &["-o", &format!("remount,size={size}")], &self.0)?;
+        Ok(self)
+    }
+
     pub fn path(&self) -> &Path {
         &self.0
     }

@@ -3,6 +3,7 @@
 use std::fs;
 
 use linkspan_cri_api::v1;
+use linkspan_tests::host_mount::HostMount;
 use linkspan_tests::{need, node, requests};
 use tonic::Code;
 
@@ -114,6 +115,26 @@ async fn a_terminals_output_is_one_stream() {
             lines[1].text.starts_with("two") && lines.iter().all(|line| line.stream == "stdout"),
             "{lines:?}"
         );
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_daemon_says_once_how_much_output_a_full_disk_did_not_take() {
+    need!();
+    node::run(async |node| {
+        let disk = HostMount::tmpfs(&node.prefix().join("disk"))?.size("64k")?;
+        let mut sandbox = requests::sandbox(node, "full");
+        sandbox.log_directory = disk.path().display().to_string();
+        let talks = requests::container("c", &["sh", "-c", "yes | head -c 1000000"]);
+        let (_, id) = node.run_pod(&sandbox, &talks).await?;
+        node.exited(&id).await?;
+        let log = node.log();
+        let told: Vec<&str> =
+            log.lines().filter(|line| line.contains(&id) && line.contains("log_bytes_dropped")).collect();
+        assert_eq!(told.len(), 1, "{log}");
+        assert!(told[0].contains("WARN") && told[0].contains("not all output is in the log"), "{}", told[0]);
         Ok(())
     })
     .await;

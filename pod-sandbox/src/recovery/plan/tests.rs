@@ -8,7 +8,7 @@ use crate::sandbox::record::SandboxRecord;
 use crate::sandbox::state;
 
 const PROCESS: Process = Process { pid: 7, start_time: 9 };
-const EXIT: Exit = Exit { code: 3, at: Timestamp(20), oom_killed: false };
+const EXIT: Exit = Exit { code: 3, at: Timestamp(20), oom_killed: false, log_bytes_dropped: 0 };
 
 fn container(state: State, change: impl FnOnce(&mut ContainerFacts)) -> ContainerFate {
     let mut facts = ContainerFacts {

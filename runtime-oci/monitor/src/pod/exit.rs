@@ -95,8 +95,9 @@ impl Pod {
 
     /// Of a container whose exit waits for its log.
     pub(super) fn record_exit(&mut self, key: Key) {
-        let unrecorded = self.containers.get_mut(&key).and_then(|container| container.unrecorded.take());
-        if let Some(Unrecorded { record, .. }) = unrecorded {
+        let Some(container) = self.containers.get_mut(&key) else { return };
+        if let Some(Unrecorded { mut record, .. }) = container.unrecorded.take() {
+            record.log_bytes_dropped = container.log.dropped_bytes();
             self.record(record);
         }
     }
@@ -119,5 +120,6 @@ pub(super) fn exit_record(
     at_ns: i64,
     oom_killed: bool,
 ) -> ExitRecord {
-    ExitRecord { container_id, pid: process.pid, start_time: process.start_time, code, at_ns, oom_killed }
+    let Process { pid, start_time } = process;
+    ExitRecord { container_id, pid, start_time, code, at_ns, oom_killed, log_bytes_dropped: 0 }
 }

@@ -19,6 +19,9 @@ pub struct ExitRecord {
     pub at_ns: i64,
     /// The exit was SIGKILL's and the kernel had killed for lack of memory in the container's group.
     pub oom_killed: bool,
+    /// Bytes of output that could not be written to the log (a full disk), as far as that was known then.
+    #[serde(default)]
+    pub log_bytes_dropped: u64,
 }
 
 /// Where the records of a pod are.

@@ -42,6 +42,26 @@ impl Drop for Hung {
 }
 
 #[test]
+fn an_exit_tells_how_much_output_a_full_disk_did_not_take() {
+    let mut daemon = Daemon::start();
+    let full = daemon.pod_dir().join("full");
+    std::fs::create_dir(&full).expect("a directory");
+    if mount("linkspan-test", &full, "tmpfs", MountFlags::empty(), c"size=4k").is_err() {
+        return eprintln!("SKIP: no root");
+    }
+    let mut create = daemon.create_call("a", "yes | head -c 1000000");
+    create.log_path = Some(full.join("a.log").into());
+    daemon.create(create).expect("create");
+    daemon.start_container("a");
+    let exit = daemon.exit_of("a");
+    unmount(&full, UnmountFlags::DETACH).expect("umount");
+    // 500,000 lines of 50 bytes each, less what fits.
+    assert!(exit.log_bytes_dropped > 20_000_000, "{exit:?}");
+    daemon.run("b", "echo all of it");
+    assert_eq!(daemon.exit_of("b").log_bytes_dropped, 0);
+}
+
+#[test]
 fn a_log_that_cannot_be_opened_costs_its_own_create_and_holds_nothing_else_up() {
     let mut daemon = Daemon::start();
     let Some(hung) = Hung::mount(&daemon.pod_dir().join("hung")) else { return };

@@ -10,6 +10,7 @@ fn a_record_is_read_as_it_was_written_and_goes_when_removed() {
         code: 137,
         at_ns: 1_700_000_000_123_456_789,
         oom_killed: true,
+        log_bytes_dropped: 9,
     };
     assert_eq!(read_exit(dir.path(), "a.b").expect("read"), None);
     write_exit(dir.path(), &record).expect("write makes the directory");

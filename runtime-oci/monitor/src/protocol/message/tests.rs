@@ -23,6 +23,7 @@ fn every_message_survives_the_wire() {
         code: 255,
         at_ns: i64::MAX,
         oom_killed: false,
+        log_bytes_dropped: u64::MAX,
     };
     for call in [
         Call::Hello(HelloCall { version: 1, oldest_version: 1 }),
