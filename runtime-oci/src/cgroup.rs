@@ -235,7 +235,7 @@ impl Cgroups {
     /// Sets those limits that `resources` names; used for groups without a runtime, a pod's above all.
     ///
     /// # Errors
-    /// [`Error::NoSuchCgroup`]; [`Error::Io`] names the file that would not take its value.
+    /// [`Error::NoSuchCgroup`]; [`Error::Io`] names the file that would not take its value. Nothing is changed then.
     pub fn apply(&self, path: &str, resources: &Resources) -> Result<(), Error> {
         let below = self.existing(path)?;
         limits::apply(&self.layout, self.support, below, resources)

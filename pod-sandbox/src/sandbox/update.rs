@@ -73,7 +73,8 @@ async fn locked(inner: &Arc<Inner>, id: &SandboxId, wanted: SandboxResources) ->
     let SandboxResources { overhead, resources } = merged.clone();
     plugins::pod_is_asked(inner, record, What::UpdatePodSandbox { overhead, resources }).await?;
     if let Some(limits) = limits {
-        limit(inner, record.cgroup.parent.clone(), limits).await?;
+        let (cgroups, group) = (inner.cgroups.clone(), record.cgroup.parent.clone());
+        blocking("limiting a pod", move || Ok(cgroups.apply(&group, &limits)?)).await?;
     }
     let change = move |record: &SandboxRecord| {
         let mut changed = record.clone();
@@ -99,19 +100,4 @@ fn merged(record: &SandboxRecord, wanted: SandboxResources) -> SandboxResources 
         overhead: merged(&linux.overhead, wanted.overhead),
         resources: merged(&linux.resources, wanted.resources),
     }
-}
-
-/// All of it, or what was there before.
-async fn limit(inner: &Inner, group: String, limits: Resources) -> Result<(), Error> {
-    let cgroups = inner.cgroups.clone();
-    blocking("limiting a pod", move || {
-        let before = cgroups.limits(&group)?;
-        cgroups.apply(&group, &limits).map_err(|error| {
-            if let Err(error) = cgroups.apply(&group, &before) {
-                tracing::warn!(group, %error, "a pod's former limits could not be set again");
-            }
-            error.into()
-        })
-    })
-    .await
 }

@@ -18,16 +18,71 @@ pub(super) fn read(layout: &Layout, below: &Path) -> Resources {
     }
 }
 
-/// Sets only what is named, and nothing that the host cannot limit.
+/// Sets only what is named, and nothing that the host cannot limit: all of it, or what was there before.
 pub(super) fn apply(
     layout: &Layout,
     support: Support,
     below: &Path,
     wanted: &Resources,
 ) -> Result<(), Error> {
-    match layout.mode {
-        CgroupMode::V2 => apply_v2(layout, support, below, wanted),
-        CgroupMode::V1 | CgroupMode::Hybrid => apply_v1(layout, support, below, wanted),
+    let mut group = Group { layout, below, replaced: Vec::new() };
+    let applied = match layout.mode {
+        CgroupMode::V2 => apply_v2(&mut group, support, wanted),
+        CgroupMode::V1 | CgroupMode::Hybrid => apply_v1(&mut group, support, wanted),
+    };
+    if applied.is_err() {
+        group.put_back();
+    }
+    applied
+}
+
+/// One whose limits are being set.
+struct Group<'a> {
+    layout: &'a Layout,
+    below: &'a Path,
+    /// Files that were written, with what was in them.
+    replaced: Vec<(PathBuf, String)>,
+}
+
+impl Group<'_> {
+    fn set(&mut self, controller: &str, name: &str, value: &str) -> Result<(), Error> {
+        let dir = self.layout.dir(controller, self.below).ok_or_else(|| Error::Io {
+            what: format!("setting {name} of cgroup {}", self.below.display()),
+            source: io::Error::new(
+                io::ErrorKind::NotFound,
+                format!("the host has no cgroup controller {controller}"),
+            ),
+        })?;
+        let before = text(Some(&dir), name);
+        let file = dir.join(name);
+        write(&file, value)?;
+        self.replaced.push((file, before));
+        Ok(())
+    }
+
+    fn set_unless_zero(
+        &mut self,
+        controller: &str,
+        name: &str,
+        number: i64,
+        value: &str,
+    ) -> Result<(), Error> {
+        if number == 0 { Ok(()) } else { self.set(controller, name, value) }
+    }
+
+    fn set_unless_empty(&mut self, controller: &str, name: &str, value: &str) -> Result<(), Error> {
+        if value.is_empty() { Ok(()) } else { self.set(controller, name, value) }
+    }
+
+    /// The last one first: that way limits which depend on each other agree all the time.
+    fn put_back(self) {
+        for (file, before) in self.replaced.into_iter().rev() {
+            // Writing nothing at all would change nothing.
+            let before = if before.is_empty() { "\n" } else { &before };
+            if let Err(error) = write(&file, before) {
+                tracing::warn!(%error, "a former limit of a control group could not be set again");
+            }
+        }
     }
 }
 
@@ -73,97 +128,69 @@ fn read_v2(dir: Option<&Path>) -> Resources {
     }
 }
 
-fn apply_v1(layout: &Layout, support: Support, below: &Path, wanted: &Resources) -> Result<(), Error> {
-    let set =
-        |controller: &str, name: &str, value: &str| write(&file(layout, controller, below, name)?, value);
-    let numbers = [
+fn apply_v1(group: &mut Group<'_>, support: Support, wanted: &Resources) -> Result<(), Error> {
+    for (name, value) in [
         ("cpu.cfs_period_us", wanted.cpu_period),
         ("cpu.cfs_quota_us", wanted.cpu_quota),
         ("cpu.shares", wanted.cpu_shares),
-    ];
-    for (name, value) in numbers.into_iter().filter(|(_, value)| *value != 0) {
-        set("cpu", name, &value.to_string())?;
+    ] {
+        group.set_unless_zero("cpu", name, value, &value.to_string())?;
     }
-    if wanted.pids_limit != 0 {
-        set("pids", "pids.max", &max_or(wanted.pids_limit))?;
-    }
-    let lists = [("cpuset.cpus", &wanted.cpuset_cpus), ("cpuset.mems", &wanted.cpuset_mems)];
-    for (name, list) in lists.into_iter().filter(|(_, list)| !list.is_empty()) {
-        set("cpuset", name, list)?;
-    }
+    group.set_unless_zero("pids", "pids.max", wanted.pids_limit, &max_or(wanted.pids_limit))?;
+    group.set_unless_empty("cpuset", "cpuset.cpus", &wanted.cpuset_cpus)?;
+    group.set_unless_empty("cpuset", "cpuset.mems", &wanted.cpuset_mems)?;
     for limit in wanted.hugepage_limits.iter().filter(|_| support.hugetlb) {
         let name = format!("hugetlb.{}.limit_in_bytes", limit.page_size);
-        set("hugetlb", &name, &limit.limit_bytes.to_string())?;
+        group.set("hugetlb", &name, &limit.limit_bytes.to_string())?;
     }
+    let set_memory = |group: &mut Group<'_>| {
+        let bytes = wanted.memory_limit_bytes;
+        group.set_unless_zero("memory", "memory.limit_in_bytes", bytes, &bytes.to_string())
+    };
+    let set_swap = |group: &mut Group<'_>| {
+        let bytes = if support.swap { wanted.memory_swap_limit_bytes } else { 0 };
+        group.set_unless_zero("memory", "memory.memsw.limit_in_bytes", bytes, &bytes.to_string())
+    };
     // Memory may never exceed memory and swap together, not even between our two writes: one of the orders works.
-    let set_memory = || match wanted.memory_limit_bytes {
-        0 => Ok(()),
-        bytes => set("memory", "memory.limit_in_bytes", &bytes.to_string()),
-    };
-    let set_swap = || match wanted.memory_swap_limit_bytes {
-        bytes if bytes != 0 && support.swap => {
-            set("memory", "memory.memsw.limit_in_bytes", &bytes.to_string())
-        }
-        _ => Ok(()),
-    };
-    match set_memory() {
-        Ok(()) => set_swap(),
-        Err(_) => set_swap().and_then(|()| set_memory()),
+    match set_memory(group) {
+        Ok(()) => set_swap(group),
+        Err(_) => set_swap(group).and_then(|()| set_memory(group)),
     }
 }
 
-fn apply_v2(layout: &Layout, support: Support, below: &Path, wanted: &Resources) -> Result<(), Error> {
-    let set = |name: &str, value: &str| write(&file(layout, "", below, name)?, value);
-    if wanted.cpu_shares != 0 {
-        set("cpu.weight", &weight_of_shares(wanted.cpu_shares).to_string())?;
-    }
+fn apply_v2(group: &mut Group<'_>, support: Support, wanted: &Resources) -> Result<(), Error> {
+    let weight = weight_of_shares(wanted.cpu_shares).to_string();
+    group.set_unless_zero("", "cpu.weight", wanted.cpu_shares, &weight)?;
     if wanted.cpu_quota != 0 || wanted.cpu_period != 0 {
-        set("cpu.max", &cpu_max(&read(layout, below), wanted))?;
+        let now = read(group.layout, group.below);
+        group.set("", "cpu.max", &cpu_max(&now, wanted))?;
     }
-    if wanted.memory_limit_bytes != 0 {
-        set("memory.max", &max_or(wanted.memory_limit_bytes))?;
-    }
+    let memory = wanted.memory_limit_bytes;
+    group.set_unless_zero("", "memory.max", memory, &max_or(memory))?;
     if support.swap && wanted.memory_swap_limit_bytes != 0 {
-        let swap = match (wanted.memory_swap_limit_bytes, wanted.memory_limit_bytes) {
-            (both, _) if both < 0 => -1,
-            (both, memory) if both < memory => {
+        let swap = match wanted.memory_swap_limit_bytes {
+            both if both < 0 => -1,
+            both if both < memory => {
                 let reason = format!("{both} is less than the memory limit, {memory}");
                 return Err(Error::bad("memory_swap_limit_in_bytes", reason));
             }
-            (both, memory) => both - memory.max(0),
+            both => both - memory.max(0),
         };
-        set("memory.swap.max", &max_or(swap))?;
+        group.set("", "memory.swap.max", &max_or(swap))?;
     }
-    if wanted.pids_limit != 0 {
-        set("pids.max", &max_or(wanted.pids_limit))?;
-    }
-    let lists = [("cpuset.cpus", &wanted.cpuset_cpus), ("cpuset.mems", &wanted.cpuset_mems)];
-    for (name, list) in lists.into_iter().filter(|(_, list)| !list.is_empty()) {
-        set(name, list)?;
-    }
+    group.set_unless_zero("", "pids.max", wanted.pids_limit, &max_or(wanted.pids_limit))?;
+    group.set_unless_empty("", "cpuset.cpus", &wanted.cpuset_cpus)?;
+    group.set_unless_empty("", "cpuset.mems", &wanted.cpuset_mems)?;
     for limit in wanted.hugepage_limits.iter().filter(|_| support.hugetlb) {
-        set(&format!("hugetlb.{}.max", limit.page_size), &limit.limit_bytes.to_string())?;
+        group.set("", &format!("hugetlb.{}.max", limit.page_size), &limit.limit_bytes.to_string())?;
     }
     for (name, value) in &wanted.unified {
         if name.contains('/') {
             return Err(Error::bad("unified", format!("{name:?} is no file name")));
         }
-        set(name, value)?;
+        group.set("", name, value)?;
     }
     Ok(())
-}
-
-fn file(layout: &Layout, controller: &str, below: &Path, name: &str) -> Result<PathBuf, Error> {
-    match layout.dir(controller, below) {
-        Some(dir) => Ok(dir.join(name)),
-        None => Err(Error::Io {
-            what: format!("setting {name} of cgroup {}", below.display()),
-            source: io::Error::new(
-                io::ErrorKind::NotFound,
-                format!("the host has no cgroup controller {controller}"),
-            ),
-        }),
-    }
 }
 
 /// `cpu.max` takes both at once: the one that is not named stays.

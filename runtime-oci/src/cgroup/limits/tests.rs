@@ -1,6 +1,7 @@
 use super::super::fixture::of_files;
 use super::super::layout::Hierarchy;
 use super::*;
+use crate::spec::HugepageLimit;
 use std::fs;
 
 /// Applies to a group of plain files on v2, and returns the named file's content.
@@ -57,7 +58,7 @@ fn a_swap_limit_below_the_memory_limit_is_no_leave_to_swap_without_end() {
 #[test]
 fn a_limit_that_the_host_cannot_set_is_refused_and_makes_no_file() {
     let wanted = Resources { pids_limit: 64, ..Resources::default() };
-    let refused = |mode: CgroupMode, controllers: &[&str]| {
+    let reason = |mode: CgroupMode, controllers: &[&str]| {
         of_files(mode, controllers, &[], |layout, below| {
             let error = apply(layout, Support::default(), below, &wanted).unwrap_err();
             let made = layout.dirs(below).flat_map(|dir| fs::read_dir(dir).unwrap()).count();
@@ -66,11 +67,52 @@ fn a_limit_that_the_host_cannot_set_is_refused_and_makes_no_file() {
         })
     };
     let expected = "setting pids.max of cgroup g: the host has no cgroup controller pids";
-    assert_eq!(refused(CgroupMode::V1, &["cpu", "memory"]), expected);
+    assert_eq!(reason(CgroupMode::V1, &["cpu", "memory"]), expected);
     for (mode, controllers) in [(CgroupMode::V1, &["pids"][..]), (CgroupMode::V2, &[])] {
-        let error = refused(mode, controllers);
+        let error = reason(mode, controllers);
         assert!(error.contains("/g/pids.max: No such file"), "{error}");
     }
+}
+
+/// Fails at the last file, which is missing.
+fn refused(mode: CgroupMode, controllers: &[&str], before: &[(&str, &str)], wanted: &Resources) {
+    of_files(mode, controllers, before, |layout, below| {
+        let support = Support { swap: true, hugetlb: true };
+        let error = apply(layout, support, below, wanted).unwrap_err().to_string();
+        assert!(error.contains("missing"), "{error}");
+        for (name, value) in before {
+            assert_eq!(text(layout.dir("memory", below).as_deref(), name), *value, "{name}");
+        }
+    });
+}
+
+#[test]
+fn a_refused_limit_leaves_all_others_as_they_were() {
+    let huge = |page_size: &str, limit_bytes| HugepageLimit { page_size: page_size.to_owned(), limit_bytes };
+    let unified = [("memory.high", "77"), ("missing", "1")];
+    let wanted = Resources {
+        cpu_quota: 20_000,
+        memory_limit_bytes: 64 << 20,
+        memory_swap_limit_bytes: 64 << 20,
+        cpuset_cpus: "0".to_owned(),
+        hugepage_limits: vec![huge("2MB", 4 << 20)],
+        unified: unified.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+        ..Resources::default()
+    };
+    let v2 = [
+        ("cpu.max", "max 50000"),
+        ("memory.max", "max"),
+        ("memory.swap.max", "4096"),
+        ("cpuset.cpus", ""),
+        ("hugetlb.2MB.max", "2097152"),
+        ("memory.high", "max"),
+    ];
+    refused(CgroupMode::V2, &[], &v2, &wanted);
+
+    let v1 = [("cpu.cfs_quota_us", "-1"), ("cpuset.cpus", "0-1"), ("hugetlb.2MB.limit_in_bytes", "2097152")];
+    let hugepage_limits = vec![huge("2MB", 0), huge("missing", 0)];
+    let wanted = Resources { hugepage_limits, unified: [].into(), ..wanted };
+    refused(CgroupMode::V1, &["cpu", "cpuset", "hugetlb", "memory"], &v1, &wanted);
 }
 
 #[test]
