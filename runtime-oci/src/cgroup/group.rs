@@ -16,7 +16,7 @@ use crate::error::Error;
 pub(super) const PROCS: &str = "cgroup.procs";
 
 /// What pods and containers are limited by, where the host has it.
-const V2_CONTROLLERS: [&str; 6] = ["cpu", "cpuset", "io", "memory", "pids", "hugetlb"];
+const V2_CONTROLLERS: [&str; 8] = ["cpu", "cpuset", "io", "memory", "pids", "hugetlb", "misc", "rdma"];
 /// A dead process leaves its group a moment after it is reaped.
 const DRAIN: Duration = Duration::from_secs(2);
 /// Long enough for a process that dumps its memory to swap or core.

@@ -53,3 +53,15 @@ fn who_has_the_number_of_a_process_that_has_gone_is_spared() {
     assert!(stranger.answers());
     assert!(!member.0.wait().unwrap().success());
 }
+
+#[test]
+fn every_controller_that_a_pod_can_be_limited_by_is_passed_on() {
+    for controller in ["cpu", "cpuset", "io", "memory", "pids", "hugetlb", "misc", "rdma"] {
+        let files = [("cgroup.controllers", controller), ("cgroup.subtree_control", "")];
+        of_files(CgroupMode::V2, &[], &files, |layout, below| {
+            let group = layout.dir("", below).unwrap();
+            delegate(&group, Path::new("pod"));
+            assert_eq!(text(Some(&group), "cgroup.subtree_control"), format!("+{controller}"));
+        });
+    }
+}
