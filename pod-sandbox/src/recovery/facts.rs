@@ -148,12 +148,12 @@ async fn monitors(inner: &Inner, sandboxes: &[Found<SandboxRecord>]) -> Monitors
 }
 
 async fn was_started(inner: &Inner, record: &ContainerRecord) -> bool {
-    let Ok(handler) = inner.handler(&record.handler) else { return false };
+    let Ok(runtime) = inner.runtime(&record.handler) else { return false };
     let process = match &record.state {
         State::Created { process } => process,
-        State::AwaitsRestore => return handler.runtime.keeps(record.id.as_str()),
+        State::AwaitsRestore => return runtime.keeps(record.id.as_str()),
         _ => return false,
     };
     process.is_alive()
-        && handler.runtime.state(record.id.as_str()).await.is_ok_and(|state| state.status == Status::Running)
+        && runtime.state(record.id.as_str()).await.is_ok_and(|state| state.status == Status::Running)
 }
