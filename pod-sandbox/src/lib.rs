@@ -49,6 +49,7 @@ mod session;
 mod stats;
 mod table;
 mod undo;
+mod unfinished;
 mod user_namespace;
 mod validate;
 

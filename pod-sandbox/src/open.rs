@@ -7,6 +7,7 @@ use std::time::Duration;
 use linkspan_config::Config;
 use linkspan_runtime_oci::spec::clamp_oom_score_adj;
 use linkspan_runtime_oci::{Cgroups, Features};
+use tokio::sync::Semaphore;
 
 use crate::error::Error;
 use crate::events::Event;
@@ -22,7 +23,7 @@ use crate::pods::{Inner, Parts, Pods, Settings};
 use crate::records::Records;
 use crate::selinux::Levels;
 use crate::table::blocking;
-use crate::{recovery, runtimes, user_namespace};
+use crate::{recovery, runtimes, unfinished, user_namespace};
 
 /// Beside the daemon's binary, unless the configuration says where.
 const MONITOR: &str = "linkspan-monitor";
@@ -75,6 +76,7 @@ impl Pods {
             samples: Default::default(),
             monitors: Default::default(),
             tasks: Default::default(),
+            turns_to_undo: Semaphore::new(unfinished::AT_A_TIME),
             closing: Default::default(),
         });
         own_cgroups::open(&inner).await?;

@@ -13,6 +13,7 @@ use linkspan_config::Config;
 use linkspan_image::Images;
 use linkspan_runtime_oci::monitor::Monitor;
 use linkspan_runtime_oci::{Cgroups, Runtime};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
@@ -92,6 +93,8 @@ pub(crate) struct Inner {
     /// Everything that runs detached.
     pub(crate) tasks: TaskTracker,
     /// Cancelled when the daemon goes down: from then on its pods are the next one's.
+    /// Those that may try again to undo at this moment.
+    pub(crate) turns_to_undo: Semaphore,
     pub(crate) closing: CancellationToken,
 }
 

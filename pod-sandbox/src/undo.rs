@@ -6,13 +6,16 @@ use std::pin::Pin;
 
 use crate::error::Error;
 
-type Step = Box<dyn FnOnce() -> Pin<Box<dyn Future<Output = Result<(), Error>> + Send>> + Send>;
+type Ending = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
+type Step = Box<dyn FnOnce() -> Ending + Send>;
+type Last = Box<dyn FnOnce(bool) -> Ending + Send>;
 
 /// The reverses of the steps taken so far. The one caller of `apply` calls [`Undo::disarm`] on success and
 /// [`Undo::run`] on failure. Dropping it armed does nothing: recovery collects what a crash leaves.
 #[derive(Default)]
 pub(crate) struct Undo {
     steps: Vec<(&'static str, Step)>,
+    last: Option<Last>,
 }
 
 impl Undo {
@@ -25,18 +28,33 @@ impl Undo {
         self.steps.push((name, Box::new(move || Box::pin(step()))));
     }
 
+    /// Registers what is done after all steps, and told whether every one of them succeeded.
+    pub(crate) fn at_last<Fut>(&mut self, last: impl FnOnce(bool) -> Fut + Send + 'static)
+    where
+        Fut: Future<Output = Result<(), Error>> + Send + 'static,
+    {
+        self.last = Some(Box::new(move |all| Box::pin(last(all))));
+    }
+
     /// Everything succeeded: nothing is to be undone.
-    pub(crate) fn disarm(mut self) {
-        self.steps.clear();
+    pub(crate) fn disarm(self) {
+        drop(self);
     }
 
     /// Runs all steps, the last one first. A step that fails does not keep the others from being tried.
     pub(crate) async fn run(mut self) {
+        let mut all = true;
         while let Some((step, undo)) = self.steps.pop() {
             tracing::debug!(step, "undoing");
             if let Err(error) = undo().await {
-                tracing::warn!(step, %error, "could not undo; left to recovery");
+                tracing::warn!(step, %error, "could not undo");
+                all = false;
             }
+        }
+        if let Some(last) = self.last.take()
+            && let Err(error) = last(all).await
+        {
+            tracing::warn!(%error, "could not undo; left to recovery");
         }
     }
 }
@@ -65,7 +83,12 @@ mod tests {
                 if name == "third" { Err(Error::Refused(Refusal::ShuttingDown)) } else { Ok(()) }
             });
         }
+        let last = Arc::clone(&log);
+        undo.at_last(move |all| async move {
+            last.lock().unwrap().push(if all { "all" } else { "not all" });
+            Ok(())
+        });
         undo.run().await;
-        assert_eq!(*log.lock().unwrap(), ["third", "second", "first"]);
+        assert_eq!(*log.lock().unwrap(), ["third", "second", "first", "not all"]);
     }
 }

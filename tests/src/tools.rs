@@ -156,3 +156,15 @@ impl HeldRuntime {
         fs::remove_file(self.folder.path().join("hold"))
     }
 }
+
+/// The CNI plugins, and one more of this name, in a folder of their own.
+pub fn cni_plugins_and(folder: &Path, name: &str, text: &str) -> io::Result<PathBuf> {
+    let bin = folder.join("bin");
+    fs::create_dir_all(&bin)?;
+    for plugin in fs::read_dir(cni_plugins())? {
+        let plugin = plugin?;
+        std::os::unix::fs::symlink(plugin.path(), bin.join(plugin.file_name()))?;
+    }
+    script(bin.join(name), text)?;
+    Ok(bin)
+}

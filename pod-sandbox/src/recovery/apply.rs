@@ -1,24 +1,19 @@
-//! Does what the plan says. What fails is logged and left for Stop and Remove, or for the next start.
+//! Does what the plan says. What fails is logged and left for Stop and Remove; what is to be undone is tried again.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use linkspan_runtime_oci::{Error as RuntimeError, Timestamp};
-use tokio::time::Instant;
+use linkspan_runtime_oci::Timestamp;
 
 use super::facts::{ContainerFacts, Facts, Presence, SandboxFacts};
 use super::late;
 use super::plan::{ContainerFate, Plan, SandboxFate};
-use crate::container::create::remove_unused_log;
 use crate::container::record::ContainerRecord;
-use crate::container::remove::{release_files, release_runtime};
+use crate::container::remove::release_runtime;
 use crate::container::state::EXIT_CODE_LOST;
 use crate::error::Error;
 use crate::exits;
-use crate::host_files::HostAccess;
 use crate::pods::Inner;
-use crate::sandbox::record::SandboxRecord;
-use crate::sandbox::{remove, stop};
+use crate::unfinished::{self, Unfinished};
 
 pub(super) async fn run(inner: &Arc<Inner>, facts: Facts, plan: Plan) {
     let monitors = &facts.monitors.connected;
@@ -69,7 +64,7 @@ async fn container(inner: &Arc<Inner>, facts: &ContainerFacts, fate: &ContainerF
             inner.table.observe::<ContainerRecord>(&record.id, change).await.map(drop)
         }
         ContainerFate::CutOff => {
-            end_unfinished(inner, record).await?;
+            unfinished::end_processes(inner, record).await?;
             let now = Timestamp::now();
             let message = "the daemon ended while it was being restored";
             let change = move |record: &ContainerRecord| {
@@ -86,30 +81,7 @@ async fn container(inner: &Arc<Inner>, facts: &ContainerFacts, fate: &ContainerF
         ContainerFate::CleanUp => release_runtime(inner, record).await,
         ContainerFate::Undo => {
             tracing::warn!(container_id = %record.id, "removing a container that was not finished");
-            end_unfinished(inner, record).await?;
-            release_runtime(inner, record).await?;
-            release_files(inner, record).await?;
-            let log = PathBuf::from(&record.log_path);
-            let access = HostAccess::left_by(record.sandbox_id.as_str(), "removing log", &log);
-            inner.host_files.run(access, move |_| remove_unused_log(&log)).await?;
-            inner.table.withdraw::<ContainerRecord>(record.id.clone()).await
-        }
-    }
-}
-
-/// Ends a container that the runtime may be making at this moment: the monitor knows when that is over, and all of it dead.
-async fn end_unfinished(inner: &Inner, record: &ContainerRecord) -> Result<(), Error> {
-    let monitor = inner.monitor(&record.sandbox_id);
-    // The monitor itself gives the runtime no longer.
-    let deadline = Instant::now() + inner.settings.runtime_timeout;
-    loop {
-        inner.cgroups.kill_all(&record.cgroup_path).await?;
-        let Some(monitor) = &monitor else { return Ok(()) };
-        match monitor.forget(record.id.as_str()).await {
-            Err(RuntimeError::StillRuns { .. }) if Instant::now() < deadline => {
-                tokio::time::sleep(exits::LOOK_AGAIN).await;
-            }
-            outcome => return Ok(outcome?),
+            Unfinished::Container(Box::new(record.clone())).end(inner).await
         }
     }
 }
@@ -130,9 +102,7 @@ async fn sandbox(inner: &Arc<Inner>, facts: &SandboxFacts, fate: SandboxFate) ->
         }
         SandboxFate::Undo => {
             tracing::warn!(sandbox_id = %record.id, "removing a sandbox that was not finished");
-            stop::release(inner, record).await?;
-            remove::remnants(inner, record).await?;
-            inner.table.withdraw::<SandboxRecord>(record.id.clone()).await
+            Unfinished::Sandbox(Box::new(record.clone())).end(inner).await
         }
     }
 }

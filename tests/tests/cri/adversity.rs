@@ -11,8 +11,8 @@ use anyhow::{Context, Result, ensure};
 use linkspan_cri_api::v1;
 use linkspan_tests::host_mount::HostMount;
 use linkspan_tests::hung::FrozenDisk;
-use linkspan_tests::node::Node;
-use linkspan_tests::{leftovers, need, node, requests, wait};
+use linkspan_tests::node::{Node, Options};
+use linkspan_tests::{leftovers, need, node, requests, tools, wait};
 use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
 
 const SOON: Duration = Duration::from_secs(30);
@@ -189,6 +189,40 @@ async fn of_a_dead_monitors_containers_one_that_does_not_die_holds_up_none() {
         node.stop_sandbox(&sandbox_id).await?;
         node.remove_sandbox(&sandbox_id).await?;
         Ok(())
+    })
+    .await;
+}
+
+/// What a network does whose controller is away: ADD fails, and so does the DEL after it.
+#[tokio::test]
+async fn what_a_failed_pod_left_in_its_network_goes_when_the_network_is_well_again() {
+    need!();
+    let folder = tempfile::tempdir().expect("a folder");
+    let hold = folder.path().join("hold");
+    let script = format!(
+        "#!/bin/sh\ncase $CNI_COMMAND in ADD|DEL) [ ! -e {} ] || exit 1;; esac\n[ $CNI_COMMAND != ADD ] || cat\n",
+        hold.display()
+    );
+    let bin = tools::cni_plugins_and(folder.path(), "failing", &script).expect("plugins");
+    node::with(Options { cni_bin_dir: Some(bin), ..Options::default() }, async |node| {
+        let path = node.prefix().join("etc/cni/net.d/10-test.conflist");
+        let mut list: serde_json::Value = serde_json::from_str(&fs::read_to_string(&path)?)?;
+        list["plugins"].as_array_mut().context("plugins")?.push(serde_json::json!({ "type": "failing" }));
+        fs::write(&path, list.to_string())?;
+        node.stop().await?;
+        node.start_again().await?;
+        fs::write(&hold, "")?;
+        let failed = node.run_sandbox(&requests::sandbox(node, "fails"), "").await.unwrap_err();
+        assert!(failed.to_string().contains("failing"), "{failed:#}");
+        let records = node.prefix().join("var/lib/linkspan/state/sandboxes");
+        let recorded = || anyhow::Ok(fs::read_dir(&records)?.count());
+        assert_eq!(recorded()?, 1, "what its network holds is not forgotten");
+        fs::remove_file(&hold)?;
+        wait::until("the plugins have let go of it", SOON, async || {
+            ensure!(recorded()? == 0, "its record is there");
+            Ok(())
+        })
+        .await
     })
     .await;
 }

@@ -53,20 +53,13 @@ async fn a_pod_of_another_engine_keeps_its_network_whatever_the_daemon_does() {
 
 /// A plugin that notes what it is called for, before the node's own ones.
 fn recording_plugins(folder: &Path) -> Result<PathBuf> {
-    let bin = folder.join("bin");
-    fs::create_dir_all(&bin)?;
-    for plugin in fs::read_dir(tools::cni_plugins())? {
-        let plugin = plugin?;
-        std::os::unix::fs::symlink(plugin.path(), bin.join(plugin.file_name()))?;
-    }
     let script = format!(
         "#!/bin/sh\ncat >{0}/$CNI_COMMAND.json\necho \"$CNI_COMMAND $CNI_CONTAINERID\" >>{0}/calls\n\
          echo \"$CNI_COMMAND $CNI_CONTAINERID $CNI_NETNS\" >>{0}/namespaces\n\
          case $CNI_COMMAND in ADD) echo '{{\"cniVersion\":\"1.1.0\"}}';; esac\n",
         folder.display()
     );
-    tools::script(bin.join("recorder"), &script)?;
-    Ok(bin)
+    Ok(tools::cni_plugins_and(folder, "recorder", &script)?)
 }
 
 /// Puts the recorder before the network's own plugins, in a version of CNI with GC; the network's name.

@@ -20,6 +20,7 @@ use crate::sandbox::record::SandboxRecord;
 use crate::selinux::{self, Labels};
 use crate::table::blocking;
 use crate::undo::Undo;
+use crate::unfinished::Unfinished;
 use crate::user_namespace;
 
 /// What later phases build on.
@@ -65,8 +66,16 @@ pub(super) async fn run(
     let record = ContainerRecord { volume_images, ..draft(sandbox, config, &image, id)? };
     let key = record.id.to_string();
 
-    let (table, withdrawn) = (Arc::clone(&inner.table), record.id.clone());
-    undo.push("remove record", move || async move { table.withdraw::<ContainerRecord>(withdrawn).await });
+    let (owner, announced) = (Arc::clone(inner), Unfinished::Container(Box::new(record.clone())));
+    undo.at_last(move |all| async move {
+        match all {
+            true => announced.withdraw(&owner).await,
+            false => {
+                announced.end_later(&owner);
+                Ok(())
+            }
+        }
+    });
     inner.table.announce(&record).await?;
 
     let (images, removed) = (inner.images.clone(), key.clone());

@@ -25,6 +25,7 @@ use crate::sandbox::state::State;
 use crate::selinux;
 use crate::table::blocking;
 use crate::undo::Undo;
+use crate::unfinished::Unfinished;
 use crate::user_namespace;
 
 pub(super) async fn run(
@@ -83,8 +84,16 @@ async fn prepare(
 }
 
 async fn announce(inner: &Arc<Inner>, record: &SandboxRecord, undo: &mut Undo) -> Result<(), Error> {
-    let (table, id) = (Arc::clone(&inner.table), record.id.clone());
-    undo.push("remove record", move || async move { table.withdraw::<SandboxRecord>(id).await });
+    let (owner, announced) = (Arc::clone(inner), Unfinished::Sandbox(Box::new(record.clone())));
+    undo.at_last(move |all| async move {
+        match all {
+            true => announced.withdraw(&owner).await,
+            false => {
+                announced.end_later(&owner);
+                Ok(())
+            }
+        }
+    });
     inner.table.announce(record).await
 }
 

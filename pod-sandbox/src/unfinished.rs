@@ -1,0 +1,119 @@
+//! What was begun and is not to be: ended whole, however often that takes. A plugin that does not answer, a mount that is busy
+//! or a runtime that fails is tried again, and the record stays until all is gone: it alone tells what there is to let go of.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use linkspan_runtime_oci::Error as RuntimeError;
+use tokio::time::Instant;
+
+use crate::container::create::remove_unused_log;
+use crate::container::record::ContainerRecord;
+use crate::container::remove::{release_files, release_runtime};
+use crate::error::Error;
+use crate::exits;
+use crate::host_files::HostAccess;
+use crate::pods::Inner;
+use crate::sandbox::record::SandboxRecord;
+use crate::sandbox::{remove, stop};
+
+/// Before the next try; twice as long after each.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// Tries at a time: each may wait for a plugin.
+pub(crate) const AT_A_TIME: usize = 8;
+
+/// What a failed, or cut off, create left.
+#[derive(Clone, Debug)]
+pub(crate) enum Unfinished {
+    Sandbox(Box<SandboxRecord>),
+    Container(Box<ContainerRecord>),
+}
+
+impl Unfinished {
+    fn id(&self) -> &str {
+        match self {
+            Self::Sandbox(record) => record.id.as_str(),
+            Self::Container(record) => record.id.as_str(),
+        }
+    }
+
+    /// Ends it, record and all; in the background again, if something is in the way.
+    pub(crate) async fn end(self, inner: &Arc<Inner>) -> Result<(), Error> {
+        let ended = self.try_to_end(inner).await;
+        ended.inspect_err(|_| self.end_later(inner))
+    }
+
+    async fn try_to_end(&self, inner: &Arc<Inner>) -> Result<(), Error> {
+        match self {
+            Self::Sandbox(record) => {
+                stop::release(inner, record).await?;
+                remove::remnants(inner, record).await?;
+            }
+            Self::Container(record) => {
+                end_processes(inner, record).await?;
+                release_runtime(inner, record).await?;
+                release_files(inner, record).await?;
+                if let Some(log) = record.log_file() {
+                    remove_log(inner, record, log).await?;
+                }
+            }
+        }
+        self.withdraw(inner).await
+    }
+
+    /// All but the record is gone.
+    pub(crate) async fn withdraw(&self, inner: &Arc<Inner>) -> Result<(), Error> {
+        match self {
+            Self::Sandbox(record) => inner.table.withdraw::<SandboxRecord>(record.id.clone()).await,
+            Self::Container(record) => inner.table.withdraw::<ContainerRecord>(record.id.clone()).await,
+        }
+    }
+
+    /// In the background, until it is gone.
+    pub(crate) fn end_later(self, inner: &Arc<Inner>) {
+        let task_inner = Arc::clone(inner);
+        inner.tasks.spawn(async move {
+            let inner = task_inner;
+            let ending = async {
+                let mut pause = FIRST_PAUSE;
+                loop {
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(LONGEST_PAUSE);
+                    let _turn = inner.turns_to_undo.acquire().await;
+                    match self.try_to_end(&inner).await {
+                        Ok(()) => return tracing::info!(id = self.id(), "what was left of a failed create is gone"),
+                        Err(error) => {
+                            tracing::warn!(id = self.id(), %error, again_in = ?pause, "what a failed create left is not gone yet");
+                        }
+                    }
+                }
+            };
+            // A daemon that goes down leaves it to the next one, which has the record.
+            inner.closing.run_until_cancelled(ending).await;
+        });
+    }
+}
+
+/// Of a container that the runtime may be making at this moment: the monitor knows when that is over, and all of it dead.
+pub(crate) async fn end_processes(inner: &Inner, record: &ContainerRecord) -> Result<(), Error> {
+    let monitor = inner.monitor(&record.sandbox_id);
+    // The monitor itself gives the runtime no longer.
+    let deadline = Instant::now() + inner.settings.runtime_timeout;
+    loop {
+        inner.cgroups.kill_all(&record.cgroup_path).await?;
+        let Some(monitor) = &monitor else { return Ok(()) };
+        match monitor.forget(record.id.as_str()).await {
+            Err(RuntimeError::StillRuns { .. }) if Instant::now() < deadline => {
+                tokio::time::sleep(exits::LOOK_AGAIN).await;
+            }
+            outcome => return Ok(outcome?),
+        }
+    }
+}
+
+async fn remove_log(inner: &Inner, record: &ContainerRecord, log: PathBuf) -> Result<(), Error> {
+    let access = HostAccess::left_by(record.sandbox_id.as_str(), "removing log", &log);
+    inner.host_files.run(access, move |_| remove_unused_log(&log)).await
+}
