@@ -87,7 +87,8 @@ node_leftovers() {
     grep -F " $NODE/" /proc/self/mountinfo | sed 's/^/mount: /' || true
     node_processes | sed 's/^/process: /'
     find /sys/fs/cgroup -mindepth 2 -maxdepth 4 -type d -name "$1*" 2>/dev/null | sed 's/^/cgroup: /'
-    find "$NODE/run/linkspan/pods" "$NODE/var/lib/linkspan/state" -mindepth 1 -type f 2>/dev/null | sed 's/^/file: /' || true
+    # What is known of the node itself outlasts its pods.
+    find "$NODE/run/linkspan/pods" "$NODE/var/lib/linkspan/state" -mindepth 1 -type f ! -path "*/state/node/*" 2>/dev/null | sed 's/^/file: /' || true
     find "$NODE/cni-addresses" -type f ! -name lock ! -name 'last_reserved_ip*' 2>/dev/null | sed 's/^/address: /' || true
     ip -o link show type veth 2>/dev/null | grep -F "master $NODE_BRIDGE" | sed 's/^/veth: /' || true
 }
