@@ -46,7 +46,7 @@ pods_left() {
 linkspan_left() {
     [[ $RUNTIME == linkspan ]] || return 0
     find "$CLUSTER/run/linkspan/pods" -mindepth 1 -maxdepth 1 | sed 's/^/bundle: /'
-    find "$CLUSTER/var/lib/linkspan/state" -type f | sed 's/^/record: /'
+    find "$CLUSTER/var/lib/linkspan/state" -type f ! -path "*/state/node/*" | sed 's/^/record: /'
     { pgrep -af "linkspan-monitor.*$CLUSTER/" || true; } | sed 's/^/process: /'
 }
 
