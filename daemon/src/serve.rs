@@ -71,7 +71,7 @@ pub async fn serve(loaded: Loaded) -> Result<(), Error> {
     let (listener, place) = socket::bind(&config.grpc)?;
     let streaming = streaming::Server::bind(&config.streaming).await?;
     let app = App::open(loaded, streaming.desk()).await?;
-    let streaming = streaming.start(app.metrics.clone(), streaming::speak(&app))?;
+    let streaming = streaming.start(app.metrics.clone(), streaming::speak(&app));
     let metrics = metrics_listener.map(|listener| crate::metrics::start(listener, app.metrics.clone()));
     tracing::info!(
         version = crate::VERSION,

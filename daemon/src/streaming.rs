@@ -6,7 +6,6 @@
 //! ```text
 //! Exec ──▶ Desk::url ──▶ http://127.0.0.1:PORT/exec/TOKEN ──▶ Server ──▶ Desk::take ──▶ negotiate ──▶ 101 ──▶ serve
 //!          Tickets: once, for a minute                        TLS, HTTP/1.1
-//!                                                             (on threads of its own)
 //! ```
 
 mod activity;
@@ -25,7 +24,6 @@ mod server;
 mod session;
 mod spdy;
 mod strangers;
-mod threads;
 mod tickets;
 mod tls;
 mod websocket;

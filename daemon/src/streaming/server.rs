@@ -15,7 +15,6 @@ use super::connection::{Connections, Speak};
 use super::desk::Desk;
 use super::room::Room;
 use super::strangers::{Stranger, Strangers};
-use super::threads::Threads;
 use super::tls::Tls;
 use crate::Error;
 use crate::accept;
@@ -30,7 +29,6 @@ const GRACE: Duration = Duration::from_secs(5);
 
 /// Listens, and does not serve yet: clients that come early wait.
 pub(crate) struct Server {
-    address: SocketAddr,
     listener: TcpListener,
     tls: Option<Tls>,
     desk: Desk,
@@ -46,7 +44,7 @@ impl Server {
         let bad = |source| Error::Streaming { address, source };
         let listener = TcpListener::bind(address).await.map_err(bad)?;
         let desk = Desk::new(listener.local_addr().map_err(bad)?, tls.is_some());
-        Ok(Self { address, listener, tls, desk, room: Room::new() })
+        Ok(Self { listener, tls, desk, room: Room::new() })
     }
 
     /// Where the RPCs get their URLs.
@@ -54,18 +52,12 @@ impl Server {
         self.desk.clone()
     }
 
-    /// Serves, on threads of its own.
-    ///
-    /// # Errors
-    /// [`Error::Runtime`] without such threads, [`Error::Streaming`].
-    pub(crate) fn start(self, metrics: Metrics, speak: Speak) -> Result<Serving, Error> {
-        let (told, threads) = (CancellationToken::new(), Threads::start()?);
+    /// Serves, in a task of its own.
+    pub(crate) fn start(self, metrics: Metrics, speak: Speak) -> Serving {
+        let told = CancellationToken::new();
         let connections = Connections { desk: self.desk, speak, metrics, room: self.room };
-        let listener = threads
-            .adopt(self.listener)
-            .map_err(|source| Error::Streaming { address: self.address, source })?;
-        let accept = accept(listener, self.tls, Arc::new(connections), told.clone());
-        Ok(Serving { told, task: threads.spawn(accept), _threads: threads })
+        let accept = accept(self.listener, self.tls, Arc::new(connections), told.clone());
+        Serving { told, task: tokio::spawn(accept) }
     }
 }
 
@@ -73,7 +65,6 @@ impl Server {
 pub(crate) struct Serving {
     told: CancellationToken,
     task: JoinHandle<()>,
-    _threads: Threads,
 }
 
 impl Serving {

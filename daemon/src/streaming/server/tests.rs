@@ -44,7 +44,7 @@ impl Served {
             })
         });
         let metrics = Metrics::new();
-        let serving = server.start(metrics.clone(), speak).unwrap();
+        let serving = server.start(metrics.clone(), speak);
         Self { desk, address, serving, metrics, begun }
     }
 
