@@ -12,9 +12,7 @@ const LONGEST_SYSCTL: usize = 4096;
 /// # Errors
 /// [`Error::BadConfig`] with the field below `config`; [`Error::Unimplemented`].
 pub(crate) fn check(config: &SandboxConfig) -> Result<(), Error> {
-    validate::name("config.metadata.name", &config.metadata.name)?;
-    validate::name("config.metadata.namespace", &config.metadata.namespace)?;
-    validate::name("config.metadata.uid", &config.metadata.uid)?;
+    metadata(config)?;
     validate::labels("config.labels", &config.labels)?;
     validate::annotations("config.annotations", &config.annotations)?;
     if !config.log_directory.is_empty() {
@@ -24,6 +22,24 @@ pub(crate) fn check(config: &SandboxConfig) -> Result<(), Error> {
     dns(config)?;
     ports(config)?;
     linux(config)
+}
+
+/// CNI plugins get them in `CNI_ARGS`, pairs `key=value` with `;` between them and no way to quote (CNI specification, section 2,
+/// "Parameters"). What a plugin cannot read it refuses in DEL as it does in ADD, so that such a pod could not be ended either.
+fn metadata(config: &SandboxConfig) -> Result<(), Error> {
+    let meta = &config.metadata;
+    let is_told = config.linux.security_context.namespace_options.network == NamespaceMode::Pod;
+    for (field, value) in [("name", &meta.name), ("namespace", &meta.namespace), ("uid", &meta.uid)] {
+        let field = format!("config.metadata.{field}");
+        validate::name(&field, value)?;
+        if is_told && value.contains(['=', ';']) {
+            return Err(Error::bad(
+                field,
+                format!("{value:?} has a = or ;, which CNI plugins cannot be told"),
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// What asks for no port of the host is passed over, whatever else it says.

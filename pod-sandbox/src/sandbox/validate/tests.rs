@@ -33,6 +33,14 @@ fn a_good_request_passes() {
 }
 
 #[test]
+fn a_name_that_no_plugin_is_told_may_be_odd() {
+    let mut config = good();
+    config.metadata.name = "a=b".to_owned();
+    config.linux.security_context.namespace_options.network = NamespaceMode::Node;
+    check(&config).unwrap();
+}
+
+#[test]
 fn each_bad_field_is_named() {
     refuses("config.metadata.name", |config| config.metadata.name.clear());
     refuses("config.metadata.uid", |config| config.metadata.uid.clear());
@@ -49,6 +57,10 @@ fn each_bad_field_is_named() {
         config.dns_config =
             Some(DnsConfig { servers: vec!["1.1.1.1\nfoo".to_owned()], ..DnsConfig::default() });
     });
+    // What a fuzzer sent: the CNI plugin refused it in ADD, and in every DEL.
+    refuses("config.metadata.name", |config| config.metadata.name = "a=b".to_owned());
+    refuses("config.metadata.namespace", |config| config.metadata.namespace = "a;b".to_owned());
+    refuses("config.metadata.uid", |config| config.metadata.uid = "a=b".to_owned());
     // What a fuzzer sent: the CNI plugin refused it, in words of its own.
     refuses("config.port_mappings[1].container_port", |config| {
         let mapping =
