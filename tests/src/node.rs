@@ -164,6 +164,26 @@ impl Node {
         self.daemon.as_ref().map(Child::id)
     }
 
+    /// The PID of a pod's monitor.
+    pub fn monitor(&self, sandbox_id: &str) -> Result<u32> {
+        let processes = leftovers::processes(self.prefix(), &[]);
+        let is_its = |process: &&String| process.contains("linkspan-monitor") && process.contains(sandbox_id);
+        let monitor = processes.iter().find(is_its);
+        let monitor = monitor.with_context(|| format!("no monitor of {sandbox_id} among {processes:?}"))?;
+        Ok(monitor.split_once(':').context("its PID")?.0.parse()?)
+    }
+
+    /// Another CNI configuration, which the daemon is started anew with; the network's name.
+    pub async fn change_network(&mut self, change: impl FnOnce(&mut serde_json::Value)) -> Result<String> {
+        let path = self.prefix().join("etc/cni/net.d/10-test.conflist");
+        let mut list: serde_json::Value = serde_json::from_str(&fs::read_to_string(&path)?)?;
+        change(&mut list);
+        fs::write(&path, list.to_string())?;
+        self.kill()?;
+        self.start_again().await?;
+        Ok(list["name"].as_str().unwrap_or_default().to_owned())
+    }
+
     /// A `crictl` command on this node.
     pub fn crictl(&self) -> tokio::process::Command {
         client::crictl(&self.socket())

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use linkspan_cri_api::v1;
+use tokio::task::JoinHandle;
 use tonic::Status;
 
 use crate::node::Node;
@@ -59,12 +60,20 @@ impl Node {
         container: &v1::ContainerConfig,
         sandbox: &v1::PodSandboxConfig,
     ) -> Result<String, Status> {
-        let request = v1::CreateContainerRequest {
-            pod_sandbox_id: sandbox_id.to_owned(),
-            config: Some(container.clone()),
-            sandbox_config: Some(sandbox.clone()),
-        };
+        let request = create_request(sandbox_id, container, sandbox);
         Ok(self.runtime.create_container(request).await?.into_inner().container_id)
+    }
+
+    /// [`Self::create`] in the background.
+    pub fn creating(
+        &self,
+        sandbox_id: &str,
+        container: &v1::ContainerConfig,
+        sandbox: &v1::PodSandboxConfig,
+    ) -> JoinHandle<Result<String, Status>> {
+        let mut runtime = self.runtime.clone();
+        let request = create_request(sandbox_id, container, sandbox);
+        tokio::spawn(async move { Ok(runtime.create_container(request).await?.into_inner().container_id) })
     }
 
     pub async fn start_container(&mut self, id: &str) -> Result<(), Status> {
@@ -268,5 +277,17 @@ impl LogLine {
         ensure!(stream == "stdout" || stream == "stderr", "unknown stream in {line:?}");
         ensure!(time.len() >= 30 && time.contains('T'), "not a time with nanoseconds: {line:?}");
         Ok(LogLine { time, stream, full: tag == "F", text: part()?.to_owned() })
+    }
+}
+
+fn create_request(
+    sandbox_id: &str,
+    container: &v1::ContainerConfig,
+    sandbox: &v1::PodSandboxConfig,
+) -> v1::CreateContainerRequest {
+    v1::CreateContainerRequest {
+        pod_sandbox_id: sandbox_id.to_owned(),
+        config: Some(container.clone()),
+        sandbox_config: Some(sandbox.clone()),
     }
 }

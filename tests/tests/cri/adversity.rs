@@ -7,12 +7,12 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use linkspan_cri_api::v1;
 use linkspan_tests::host_mount::HostMount;
 use linkspan_tests::hung::FrozenDisk;
 use linkspan_tests::node::{Node, Options};
-use linkspan_tests::{leftovers, need, node, requests, tools, wait};
+use linkspan_tests::{need, node, requests, tools, wait};
 use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
 
 const SOON: Duration = Duration::from_secs(30);
@@ -31,16 +31,10 @@ fn fill(disk: &Path) -> Result<()> {
     Ok(())
 }
 
-async fn is_ended(node: &mut Node, id: &str, code: i32) -> Result<()> {
-    wait::until("the container's end is known", SOON, async || {
-        let status = node.runtime.clone();
-        let request = v1::ContainerStatusRequest { container_id: id.to_owned(), verbose: false };
-        let status =
-            status.clone().container_status(request).await?.into_inner().status.context("a status")?;
-        ensure!(
-            status.state() == v1::ContainerState::ContainerExited && status.exit_code == code,
-            "{status:?}"
-        );
+async fn is_logged(node: &Node, text: &str) -> Result<()> {
+    let log = node.prefix().join("daemon.log");
+    wait::until("the daemon says so", SOON, async || {
+        ensure!(fs::read_to_string(&log)?.contains(text), "{text:?} is not in its log");
         Ok(())
     })
     .await
@@ -80,15 +74,10 @@ async fn pods_end_on_a_full_disk_and_are_recorded_when_there_is_room() {
         node.start_container(&starts).await?;
         assert_eq!(node.container_status(&starts).await?.state(), v1::ContainerState::ContainerRunning);
         node.shell(&exits, "echo go > /x").await?;
-        is_ended(node, &exits, 7).await?;
+        assert_eq!(node.exited(&exits).await?.exit_code, 7);
 
         fs::remove_file(disk.path().join("filler"))?;
-        let log = node.prefix().join("daemon.log");
-        wait::until("all is written", SOON, async || {
-            ensure!(fs::read_to_string(&log)?.contains("all records are written again"));
-            Ok(())
-        })
-        .await?;
+        is_logged(node, "all records are written again").await?;
         node.kill()?;
         node.start_again().await?;
         assert_eq!(node.container_status(&exits).await?.exit_code, 7);
@@ -124,12 +113,7 @@ async fn a_pod_outlives_the_connection_to_its_monitor() {
     node::run(async |node| {
         let (sandbox_id, id) = node.run_pod(&requests::sandbox(node, "cut"), &requests::idle("c")).await?;
         let stranger = hello(&node.prefix().join("run/linkspan/pods").join(&sandbox_id))?;
-        let log = node.prefix().join("daemon.log");
-        wait::until("the connection is lost", SOON, async || {
-            ensure!(fs::read_to_string(&log)?.contains("connection to the pod's monitor is lost"));
-            Ok(())
-        })
-        .await?;
+        is_logged(node, "connection to the pod's monitor is lost").await?;
         let runtime = node.runtime.clone();
         wait::until("the monitor is asked again", SOON, async || {
             let request =
@@ -173,19 +157,15 @@ async fn of_a_dead_monitors_containers_one_that_does_not_die_holds_up_none() {
             Ok(())
         })
         .await?;
-        let monitor = leftovers::processes(node.prefix(), &[])
-            .into_iter()
-            .find(|process| process.contains("linkspan-monitor") && process.contains(&sandbox_id));
-        let monitor = monitor.context("the monitor")?;
-        node::signal(monitor.split_once(':').context("its PID")?.0.parse()?, "KILL")?;
+        node::signal(node.monitor(&sandbox_id)?, "KILL")?;
         for id in &others {
-            is_ended(node, id, 255).await?;
+            assert_eq!(node.exited(id).await?.exit_code, 255);
             node.stop_container(id, 0).await?;
         }
         let state = node.container_status(&stuck).await?.state();
         assert_eq!(state, v1::ContainerState::ContainerUnknown);
         frozen.thaw()?;
-        is_ended(node, &stuck, 255).await?;
+        assert_eq!(node.exited(&stuck).await?.exit_code, 255);
         node.stop_sandbox(&sandbox_id).await?;
         node.remove_sandbox(&sandbox_id).await?;
         Ok(())
@@ -205,12 +185,10 @@ async fn what_a_failed_pod_left_in_its_network_goes_when_the_network_is_well_aga
     );
     let bin = tools::cni_plugins_and(folder.path(), "failing", &script).expect("plugins");
     node::with(Options { cni_bin_dir: Some(bin), ..Options::default() }, async |node| {
-        let path = node.prefix().join("etc/cni/net.d/10-test.conflist");
-        let mut list: serde_json::Value = serde_json::from_str(&fs::read_to_string(&path)?)?;
-        list["plugins"].as_array_mut().context("plugins")?.push(serde_json::json!({ "type": "failing" }));
-        fs::write(&path, list.to_string())?;
-        node.stop().await?;
-        node.start_again().await?;
+        let add = |list: &mut serde_json::Value| {
+            list["plugins"].as_array_mut().unwrap().push(serde_json::json!({ "type": "failing" }));
+        };
+        node.change_network(add).await?;
         fs::write(&hold, "")?;
         let failed = node.run_sandbox(&requests::sandbox(node, "fails"), "").await.unwrap_err();
         assert!(failed.to_string().contains("failing"), "{failed:#}");

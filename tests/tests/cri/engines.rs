@@ -64,14 +64,11 @@ fn recording_plugins(folder: &Path) -> Result<PathBuf> {
 
 /// Puts the recorder before the network's own plugins, in a version of CNI with GC; the network's name.
 async fn record(node: &mut Node) -> Result<String> {
-    let path = node.prefix().join("etc/cni/net.d/10-test.conflist");
-    let mut list: serde_json::Value = serde_json::from_str(&fs::read_to_string(&path)?)?;
-    list["cniVersion"] = "1.1.0".into();
-    list["plugins"].as_array_mut().unwrap().insert(0, serde_json::json!({ "type": "recorder" }));
-    fs::write(&path, list.to_string())?;
-    node.kill()?;
-    node.start_again().await?;
-    Ok(list["name"].as_str().unwrap_or_default().to_owned())
+    let change = |list: &mut serde_json::Value| {
+        list["cniVersion"] = "1.1.0".into();
+        list["plugins"].as_array_mut().unwrap().insert(0, serde_json::json!({ "type": "recorder" }));
+    };
+    node.change_network(change).await
 }
 
 /// A node whose plugins note what they are called for, in a folder; with the name of its network.

@@ -7,9 +7,8 @@ use linkspan_cri_api::v1;
 use linkspan_tests::hung::{FrozenDisk, HungMount};
 use linkspan_tests::node::{Node, signal};
 use linkspan_tests::{need, node, requests, wait};
-use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use tonic::{Code, Status};
+use tonic::Code;
 
 /// An ample time for what waits for nothing.
 const AT_ONCE: Duration = Duration::from_secs(10);
@@ -18,22 +17,6 @@ const GIVEN_UP: Duration = Duration::from_secs(60);
 
 fn mount(host_path: String) -> v1::Mount {
     v1::Mount { host_path, container_path: "/volume".to_owned(), ..Default::default() }
-}
-
-/// CreateContainer in the background.
-fn create(
-    node: &Node,
-    sandbox_id: &str,
-    container: v1::ContainerConfig,
-    sandbox: &v1::PodSandboxConfig,
-) -> JoinHandle<Result<String, Status>> {
-    let mut runtime = node.runtime.clone();
-    let request = v1::CreateContainerRequest {
-        pod_sandbox_id: sandbox_id.to_owned(),
-        config: Some(container),
-        sandbox_config: Some(sandbox.clone()),
-    };
-    tokio::spawn(async move { Ok(runtime.create_container(request).await?.into_inner().container_id) })
 }
 
 /// Until so many of the daemon's threads wait for the file system.
@@ -64,7 +47,7 @@ async fn a_pod_whose_volume_hangs_is_stopped_and_removed_and_no_other_notices() 
         for number in 0..6 {
             let mut container = requests::idle(&format!("hangs-{number}"));
             container.mounts = vec![mount(hung.file(&format!("data-{number}")))];
-            creates.push(create(node, &sandbox_id, container, &sandbox));
+            creates.push(node.creating(&sandbox_id, &container, &sandbox));
         }
         looks(node, 4).await?;
 
@@ -97,7 +80,7 @@ async fn what_hangs_is_named_and_its_create_leaves_nothing() {
         let sandbox_id = node.run_sandbox(&sandbox, "").await?;
         let mut container = requests::idle("c");
         container.mounts = vec![mount(hung.file("data"))];
-        let volume = create(node, &sandbox_id, container, &sandbox);
+        let volume = node.creating(&sandbox_id, &container, &sandbox);
 
         let mut logs = requests::sandbox(node, "logs");
         logs.log_directory = hung.file("logs");

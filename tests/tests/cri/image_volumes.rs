@@ -235,17 +235,11 @@ async fn an_image_stays_while_a_container_is_made_that_mounts_it() {
         node.pull(requests::BUSYBOX).await?;
         let mut config = requests::idle("c");
         config.mounts = vec![volume(HTTPD, "/volume", "")];
-        let mut other = node.runtime.clone();
-        let request = v1::CreateContainerRequest {
-            pod_sandbox_id: sandbox_id,
-            config: Some(config),
-            sandbox_config: Some(sandbox),
-        };
-        let call = tokio::spawn(async move { other.create_container(request).await });
+        let call = node.creating(&sandbox_id, &config, &sandbox);
         held.is_called().await?;
         let refused = remove(node, HTTPD).await;
         held.go_on()?;
-        let id = call.await??.into_inner().container_id;
+        let id = call.await??;
         assert_eq!(refused.unwrap_err().code(), Code::FailedPrecondition);
         node.start_container(&id).await?;
         node.shell(&id, "test -d /volume/etc").await?;

@@ -94,12 +94,7 @@ async fn a_killed_monitor_ends_its_pod_and_no_other() {
     node::run(async |node| {
         let (one_id, _) = node.run_pod(&requests::sandbox(node, "one"), &requests::idle("c")).await?;
         let (_, other) = node.run_pod(&requests::sandbox(node, "two"), &requests::idle("c")).await?;
-        let monitors = linkspan_tests::leftovers::processes(node.prefix(), &[]);
-        let monitor = monitors
-            .iter()
-            .find(|process| process.contains("linkspan-monitor") && process.contains(&one_id))
-            .unwrap_or_else(|| panic!("no monitor of {one_id} among {monitors:?}"));
-        signal(monitor.split_once(':').unwrap().0.parse()?, "KILL")?;
+        signal(node.monitor(&one_id)?, "KILL")?;
         node.stop_sandbox(&one_id).await?;
         node.remove_sandbox(&one_id).await?;
         assert_eq!(node.output(&other, &["echo", "hello"]).await?, "hello");
@@ -126,13 +121,7 @@ async fn a_create_that_was_cut_off_leaves_nothing_not_even_a_log() {
         }];
         node.pull(&container.image.clone().unwrap_or_default().image).await?;
         let log = std::path::Path::new(&sandbox.log_directory).join(&container.log_path);
-        let request = v1::CreateContainerRequest {
-            pod_sandbox_id: sandbox_id.clone(),
-            config: Some(container.clone()),
-            sandbox_config: Some(sandbox.clone()),
-        };
-        let mut runtime = node.runtime.clone();
-        let call = tokio::spawn(async move { runtime.create_container(request).await });
+        let call = node.creating(&sandbox_id, &container, &sandbox);
         held.is_called().await?;
         wait(&log).await?;
         node.kill()?;
