@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use linkspan_runtime_oci::{Event, Exit, Monitor, Process, Timestamp, read_exit};
+use linkspan_runtime_oci::{Error as RuntimeError, Event, Exit, Monitor, Process, Timestamp, read_exit};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::container::record::ContainerRecord;
@@ -38,42 +38,51 @@ pub(crate) fn watch(inner: &Arc<Inner>, sandbox_id: SandboxId, monitor: &Monitor
 async fn follow(inner: &Arc<Inner>, id: &SandboxId, mut events: UnboundedReceiver<Event>) {
     // A daemon that goes down leaves what happens then to the next one.
     while let Some(Some(event)) = inner.closing.run_until_cancelled(events.recv()).await {
-        if event != Event::Lost {
-            if let Err(error) = note(inner, id, event).await {
-                tracing::error!(sandbox_id = %id, %error, "what the monitor told could not be dealt with");
+        let dealt_with = match event {
+            Event::Exited { container_id, exit } => ended(inner, id, container_id, exit).await,
+            Event::Oom { container_id } => {
+                tracing::warn!(sandbox_id = %id, %container_id, "the kernel killed a process for lack of memory");
+                Ok(())
             }
-            continue;
-        }
-        if inner.take_monitor(id).is_none() {
             // We ended it ourselves.
-            return;
-        }
-        let Some(again) = inner.closing.run_until_cancelled(reconnect(inner, id)).await else { return };
-        match again {
-            Some(monitor) => events = monitor.subscribe(),
-            None => return,
+            Event::Lost if inner.take_monitor(id).is_none() => return,
+            Event::Lost => match inner.closing.run_until_cancelled(reconnect(inner, id)).await.flatten() {
+                Some(monitor) => {
+                    events = monitor.subscribe();
+                    Ok(())
+                }
+                None => return,
+            },
+        };
+        if let Err(error) = dealt_with {
+            tracing::error!(sandbox_id = %id, %error, "what the monitor told could not be dealt with");
         }
     }
 }
 
-/// A connection is not its monitor: that may live, and what happened meanwhile is told by it. `None` if the monitor is
-/// dead, or nobody needs it any more.
+/// A connection is not its monitor: that may live, and what happened meanwhile is told by it.
 async fn reconnect(inner: &Arc<Inner>, id: &SandboxId) -> Option<Monitor> {
     tracing::warn!(sandbox_id = %id, "the connection to the pod's monitor is lost; it is asked again");
     // Who takes each other's place at a monitor is not to do it as fast as they can.
     tokio::time::sleep(LOOK_AGAIN).await;
-    match Monitor::reach(&inner.layout.pod_dir(id)).await {
-        Ok(monitor) => found(inner, id, monitor).await,
+    answered(inner, id, Monitor::reach(&inner.layout.pod_dir(id)).await).await
+}
+
+/// What a monitor says that was not heard of for a while, or why there is none. `None` if it is dead, or the pod was stopped,
+/// or undone, without it.
+pub(crate) async fn answered(
+    inner: &Arc<Inner>,
+    id: &SandboxId,
+    answer: Result<Monitor, RuntimeError>,
+) -> Option<Monitor> {
+    let monitor = match answer {
+        Ok(monitor) => monitor,
         Err(error) => {
             tracing::error!(sandbox_id = %id, %error, "the pod's monitor is dead; its pod is killed");
             gone(inner, id).await;
-            None
+            return None;
         }
-    }
-}
-
-/// A monitor that was not heard of for a while. `None` if the pod was stopped, or undone, without it.
-pub(crate) async fn found(inner: &Arc<Inner>, id: &SandboxId, monitor: Monitor) -> Option<Monitor> {
+    };
     tracing::info!(sandbox_id = %id, "the pod's monitor answers");
     inner.add_monitor(id.clone(), monitor.clone());
     let snapshot = inner.table.snapshot();
@@ -89,25 +98,20 @@ pub(crate) async fn found(inner: &Arc<Inner>, id: &SandboxId, monitor: Monitor) 
     None
 }
 
-async fn note(inner: &Arc<Inner>, sandbox_id: &SandboxId, event: Event) -> Result<(), Error> {
-    match event {
-        // With kind `oci` pause is a container that bears the sandbox's ID.
-        Event::Exited { container_id, exit }
-            if container_id == PAUSE || container_id == sandbox_id.as_str() =>
-        {
-            tracing::info!(%sandbox_id, exit_code = exit.code, "pause exited");
-            not_ready(inner, sandbox_id).await
-        }
-        Event::Exited { container_id, exit } => match ContainerId::try_from(container_id) {
-            Ok(id) => exited(inner, &id, exit).await,
-            Err(_) => Ok(()),
-        },
-        Event::Oom { container_id } => {
-            tracing::warn!(%sandbox_id, %container_id, "the kernel killed a process for lack of memory");
-            Ok(())
-        }
-        // The connection's end, which whoever follows it deals with.
-        Event::Lost => Ok(()),
+async fn ended(
+    inner: &Arc<Inner>,
+    sandbox_id: &SandboxId,
+    container_id: String,
+    exit: Exit,
+) -> Result<(), Error> {
+    // With kind `oci` pause is a container that bears the sandbox's ID.
+    if container_id == PAUSE || container_id == sandbox_id.as_str() {
+        tracing::info!(%sandbox_id, exit_code = exit.code, "pause exited");
+        return not_ready(inner, sandbox_id).await;
+    }
+    match ContainerId::try_from(container_id) {
+        Ok(id) => exited(inner, &id, exit).await,
+        Err(_) => Ok(()),
     }
 }
 
@@ -189,7 +193,7 @@ pub(crate) async fn not_ready(inner: &Arc<Inner>, id: &SandboxId) -> Result<(), 
 
 /// The pod has no monitor any more, and with that died the knowledge of how its children end: they are killed, each by
 /// itself, so that one that does not die is in nobody's way.
-pub(crate) async fn gone(inner: &Arc<Inner>, id: &SandboxId) {
+async fn gone(inner: &Arc<Inner>, id: &SandboxId) {
     let snapshot = inner.table.snapshot();
     let pause = snapshot.sandboxes.get(id).and_then(|record| record.state.pause().copied());
     if let Err(error) = not_ready(inner, id).await {
@@ -264,9 +268,9 @@ pub(crate) async fn kill(process: &Process) {
     }
 }
 
-fn gone_is_fine(error: linkspan_runtime_oci::Error) -> Result<(), linkspan_runtime_oci::Error> {
+fn gone_is_fine(error: RuntimeError) -> Result<(), RuntimeError> {
     match error {
-        linkspan_runtime_oci::Error::NoSuchCgroup { .. } => Ok(()),
+        RuntimeError::NoSuchCgroup { .. } => Ok(()),
         error => Err(error),
     }
 }

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use crate::error::Error;
 use crate::pods::Inner;
+use crate::sandbox::record::{PodCgroup, SandboxRecord};
 use crate::table::blocking;
 
 const MONITORS: &str = "monitors";
@@ -86,10 +87,15 @@ pub(crate) async fn close(inner: &Inner) -> Result<(), Error> {
     Ok(())
 }
 
-/// Removes groups that a pod's request named and that this daemon happened to make, the outermost first, unless anybody
-/// else's is in them by now.
-pub(crate) fn remove_shared(inner: &Inner, paths: &[String]) -> Result<(), Error> {
-    for path in paths.iter().rev() {
+/// Removes a pod's groups: pause's, and those of its parents that were made for it; of those that its request named, only
+/// what nobody else is in by now. Gone: Ok.
+pub(crate) async fn remove_pods(inner: &Inner, record: &SandboxRecord) -> Result<(), Error> {
+    let PodCgroup { parent, pause, made } = &record.cgroup;
+    inner.cgroups.remove(pause).await?;
+    if *parent == inner.pod_cgroup(record.id.as_str()) {
+        return Ok(inner.cgroups.remove(parent).await?);
+    }
+    for path in made.iter().rev() {
         if !inner.cgroups.remove_if_empty(path)? {
             tracing::debug!(group = path, "a group above the pod's stays: others are in it");
         }

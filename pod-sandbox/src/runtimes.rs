@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use linkspan_config::Config;
+use linkspan_runtime_oci::runtime::kept;
 use linkspan_runtime_oci::{Error as RuntimeError, Runtime};
 
 use crate::error::Error;
@@ -83,7 +84,7 @@ impl Inner {
                 deleted => return Ok(deleted?),
             }
         }
-        let kept = kept(&self.layout.runtime_root(name), id);
+        let kept: Vec<PathBuf> = kept(&self.layout.runtime_root(name), id).collect();
         if kept.is_empty() {
             return Ok(());
         }
@@ -97,13 +98,6 @@ impl Inner {
         }
         blocking("removing a runtime's files", move || kept.iter().try_for_each(|path| remove(path))).await
     }
-}
-
-/// What a runtime has in its directory of states about a container, as [`Runtime::keeps`] looks for it.
-fn kept(root: &Path, id: &str) -> Vec<PathBuf> {
-    let entries = fs::read_dir(root).into_iter().flatten().flatten();
-    let of_it = entries.filter(|entry| entry.file_name().as_encoded_bytes().starts_with(id.as_bytes()));
-    of_it.map(|entry| entry.path()).collect()
 }
 
 fn remove(path: &Path) -> Result<(), Error> {

@@ -133,12 +133,7 @@ impl Table {
 
     /// Adds or replaces.
     pub(crate) async fn put<T: Tabled>(self: &Arc<Self>, record: T) -> Result<Arc<T>, Error> {
-        let table = Arc::clone(self);
-        blocking("writing a record", move || {
-            let _writer = table.writer();
-            table.replace(record)
-        })
-        .await
+        self.put_if(record, |_| Ok(())).await
     }
 
     /// Adds or replaces, if `check` has nothing against it as things are at that moment.
@@ -162,16 +157,7 @@ impl Table {
         id: &T::Id,
         change: impl FnOnce(&T) -> Option<T> + Send + 'static,
     ) -> Result<Option<Arc<T>>, Error> {
-        let (table, id) = (Arc::clone(self), id.clone());
-        blocking("writing a record", move || {
-            let _writer = table.writer();
-            let Some(current) = T::column(&table.snapshot()).get(&id).cloned() else { return Ok(None) };
-            match change(&current) {
-                Some(changed) => table.replace(changed).map(Some),
-                None => Ok(Some(current)),
-            }
-        })
-        .await
+        self.change(id, change, Self::replace).await
     }
 
     /// Changes one, unless `change` wants it left as it is, by what has happened already: no refusal of the disk can undo
@@ -184,17 +170,31 @@ impl Table {
         id: &T::Id,
         change: impl FnOnce(&T) -> Option<T> + Send + 'static,
     ) -> Result<Option<Arc<T>>, Error> {
-        let (table, id) = (Arc::clone(self), id.clone());
-        blocking("noting what has happened", move || {
-            let _writer = table.writer();
-            let Some(current) = T::column(&table.snapshot()).get(&id).cloned() else { return Ok(None) };
-            let Some(changed) = change(&current) else { return Ok(Some(current)) };
+        let accept = |table: &Arc<Self>, changed: T| {
             let written = table.write(&changed);
             let record = table.show(changed);
             if let Err(error) = written {
                 table.write_later(&record, &error);
             }
-            Ok(Some(record))
+            Ok(record)
+        };
+        self.change(id, change, accept).await
+    }
+
+    async fn change<T: Tabled>(
+        self: &Arc<Self>,
+        id: &T::Id,
+        change: impl FnOnce(&T) -> Option<T> + Send + 'static,
+        apply: fn(&Arc<Self>, T) -> Result<Arc<T>, Error>,
+    ) -> Result<Option<Arc<T>>, Error> {
+        let (table, id) = (Arc::clone(self), id.clone());
+        blocking("writing a record", move || {
+            let _writer = table.writer();
+            let Some(current) = T::column(&table.snapshot()).get(&id).cloned() else { return Ok(None) };
+            match change(&current) {
+                Some(changed) => apply(&table, changed).map(Some),
+                None => Ok(Some(current)),
+            }
         })
         .await
     }
@@ -216,7 +216,7 @@ impl Table {
         .await
     }
 
-    fn replace<T: Tabled>(&self, record: T) -> Result<Arc<T>, Error> {
+    fn replace<T: Tabled>(self: &Arc<Self>, record: T) -> Result<Arc<T>, Error> {
         self.write(&record)?;
         Ok(self.show(record))
     }

@@ -17,6 +17,7 @@ use crate::host_files::HostAccess;
 use crate::pods::Inner;
 use crate::sandbox::record::SandboxRecord;
 use crate::sandbox::{remove, stop};
+use crate::undo::Undo;
 
 /// Before the next try; twice as long after each.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -37,6 +38,20 @@ impl Unfinished {
             Self::Sandbox(record) => record.id.as_str(),
             Self::Container(record) => record.id.as_str(),
         }
+    }
+
+    /// Its record goes when all else is undone; if that cannot be, it is ended in the background.
+    pub(crate) fn goes_with(self, undo: &mut Undo, inner: &Arc<Inner>) {
+        let inner = Arc::clone(inner);
+        undo.at_last(move |all| async move {
+            match all {
+                true => self.withdraw(&inner).await,
+                false => {
+                    self.end_later(&inner);
+                    Ok(())
+                }
+            }
+        });
     }
 
     /// Ends it, record and all; in the background again, if something is in the way.
@@ -64,7 +79,7 @@ impl Unfinished {
     }
 
     /// All but the record is gone.
-    pub(crate) async fn withdraw(&self, inner: &Arc<Inner>) -> Result<(), Error> {
+    async fn withdraw(&self, inner: &Arc<Inner>) -> Result<(), Error> {
         match self {
             Self::Sandbox(record) => inner.table.withdraw::<SandboxRecord>(record.id.clone()).await,
             Self::Container(record) => inner.table.withdraw::<ContainerRecord>(record.id.clone()).await,
@@ -72,7 +87,7 @@ impl Unfinished {
     }
 
     /// In the background, until it is gone.
-    pub(crate) fn end_later(self, inner: &Arc<Inner>) {
+    fn end_later(self, inner: &Arc<Inner>) {
         let task_inner = Arc::clone(inner);
         inner.tasks.spawn(async move {
             let inner = task_inner;

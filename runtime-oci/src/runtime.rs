@@ -231,14 +231,10 @@ impl Runtime {
         })
     }
 
-    /// Whether it keeps anything about the container: a directory of its ID (runc, crun, youki), or files that begin
-    /// with it (gVisor).
+    /// Whether it keeps anything about the container, as [`kept`] finds it.
     #[must_use]
     pub fn keeps(&self, id: &str) -> bool {
-        let begins =
-            |entry: std::fs::DirEntry| entry.file_name().as_encoded_bytes().starts_with(id.as_bytes());
-        self.state_root.join(id).exists()
-            || std::fs::read_dir(&self.state_root).is_ok_and(|dir| dir.flatten().any(begins))
+        self.state_root.join(id).exists() || kept(&self.state_root, id).next().is_some()
     }
 
     fn command(&self) -> Vec<OsString> {
@@ -256,6 +252,15 @@ impl Runtime {
         command.extend(["--log".into(), log.into(), "--log-format".into(), "json".into(), verb.into()]);
         command
     }
+}
+
+/// What a runtime keeps in its directory of states about a container: a directory of its ID (runc, crun, youki), or files that
+/// begin with it (gVisor).
+pub fn kept(state_root: &Path, id: &str) -> impl Iterator<Item = PathBuf> {
+    let entries = std::fs::read_dir(state_root).into_iter().flatten().flatten();
+    let begins =
+        move |entry: &std::fs::DirEntry| entry.file_name().as_encoded_bytes().starts_with(id.as_bytes());
+    entries.filter(begins).map(|entry| entry.path())
 }
 
 fn push_process_files(command: &mut Vec<OsString>, pid_file: &Path, console_socket: Option<&Path>) {

@@ -87,7 +87,6 @@ impl Run {
         inner.tasks.spawn(async move {
             // The runtime reads its files until the process runs.
             let _scratch = scratch;
-            let told = told;
             let exec_id = request.exec_id.clone();
             let mut exec = std::pin::pin!(monitor.exec(request, stdio));
             tokio::select! {

@@ -9,7 +9,7 @@ use super::late;
 use super::plan::{ContainerFate, Plan, SandboxFate};
 use crate::container::record::ContainerRecord;
 use crate::container::remove::release_runtime;
-use crate::container::state::EXIT_CODE_LOST;
+use crate::container::state::{EXIT_CODE_LOST, State};
 use crate::error::Error;
 use crate::exits;
 use crate::pods::Inner;
@@ -47,31 +47,13 @@ async fn container(inner: &Arc<Inner>, facts: &ContainerFacts, fate: &ContainerF
         ContainerFate::Keep => Ok(()),
         ContainerFate::Started => {
             let now = Timestamp::now();
-            let change = move |record: &ContainerRecord| {
-                let state = record.state.started(now)?;
-                Some(ContainerRecord { state, ..record.clone() })
-            };
-            inner.table.observe::<ContainerRecord>(&record.id, change).await.map(drop)
+            observe(inner, record, move |state| state.started(now)).await
         }
         ContainerFate::Exited(exit) => exits::exited(inner, &record.id, *exit).await,
-        ContainerFate::Rebooted => {
-            let now = Timestamp::now();
-            let message = "the node was restarted";
-            let change = move |record: &ContainerRecord| {
-                let state = record.state.exited(now, EXIT_CODE_LOST, false, message)?;
-                Some(ContainerRecord { state, ..record.clone() })
-            };
-            inner.table.observe::<ContainerRecord>(&record.id, change).await.map(drop)
-        }
+        ContainerFate::Rebooted => exited_unseen(inner, record, "the node was restarted").await,
         ContainerFate::CutOff => {
             unfinished::end_processes(inner, record).await?;
-            let now = Timestamp::now();
-            let message = "the daemon ended while it was being restored";
-            let change = move |record: &ContainerRecord| {
-                let state = record.state.exited(now, EXIT_CODE_LOST, false, message)?;
-                Some(ContainerRecord { state, ..record.clone() })
-            };
-            inner.table.observe::<ContainerRecord>(&record.id, change).await?;
+            exited_unseen(inner, record, "the daemon ended while it was being restored").await?;
             release_runtime(inner, record).await
         }
         ContainerFate::Abandoned => {
@@ -84,6 +66,26 @@ async fn container(inner: &Arc<Inner>, facts: &ContainerFacts, fate: &ContainerF
             Unfinished::Container(Box::new(record.clone())).end(inner).await
         }
     }
+}
+
+async fn exited_unseen(
+    inner: &Arc<Inner>,
+    record: &ContainerRecord,
+    message: &'static str,
+) -> Result<(), Error> {
+    let now = Timestamp::now();
+    observe(inner, record, move |state| state.exited(now, EXIT_CODE_LOST, false, message)).await
+}
+
+async fn observe(
+    inner: &Arc<Inner>,
+    record: &ContainerRecord,
+    change: impl FnOnce(&State) -> Option<State> + Send + 'static,
+) -> Result<(), Error> {
+    let change = move |record: &ContainerRecord| {
+        Some(ContainerRecord { state: change(&record.state)?, ..record.clone() })
+    };
+    inner.table.observe::<ContainerRecord>(&record.id, change).await.map(drop)
 }
 
 async fn sandbox(inner: &Arc<Inner>, facts: &SandboxFacts, fate: SandboxFate) -> Result<(), Error> {

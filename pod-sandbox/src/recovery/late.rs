@@ -18,19 +18,10 @@ pub(super) fn follow(inner: &Arc<Inner>, sandbox_id: SandboxId, asked: Asked) {
     let task_inner = Arc::clone(inner);
     inner.tasks.spawn(async move {
         let inner = task_inner;
-        let Some(answer) = inner.closing.run_until_cancelled(asked).await else { return };
-        match answer {
-            Ok(Ok(monitor)) => {
-                if let Some(monitor) = exits::found(&inner, &sandbox_id, monitor).await {
-                    exits::watch(&inner, sandbox_id, &monitor);
-                }
-            }
-            Ok(Err(error)) => {
-                tracing::error!(%sandbox_id, %error, "the monitor never answered; its pod is killed");
-                exits::gone(&inner, &sandbox_id).await;
-            }
-            // The task was ended with the daemon.
-            Err(_) => {}
+        // An error of the task's own: it was ended with the daemon.
+        let Some(Ok(answer)) = inner.closing.run_until_cancelled(asked).await else { return };
+        if let Some(monitor) = exits::answered(&inner, &sandbox_id, answer).await {
+            exits::watch(&inner, sandbox_id, &monitor);
         }
     });
 }

@@ -55,13 +55,7 @@ async fn locked(inner: &Arc<Inner>, before: &SandboxRecord) -> Result<(), Error>
 
 /// Removes cgroups and directories of a sandbox that holds nothing else any more. Gone: Ok.
 pub(crate) async fn remnants(inner: &Arc<Inner>, record: &SandboxRecord) -> Result<(), Error> {
-    inner.cgroups.remove(&record.cgroup.pause).await?;
-    let parent = &record.cgroup.parent;
-    if *parent == inner.pod_cgroup(record.id.as_str()) {
-        inner.cgroups.remove(parent).await?;
-    } else {
-        own_cgroups::remove_shared(inner, &record.cgroup.made)?;
-    }
+    own_cgroups::remove_pods(inner, record).await?;
     let dir = inner.layout.pod_dir(&record.id);
     blocking("removing a pod's directory", move || mounts::remove_tree(&dir)).await
 }

@@ -66,16 +66,7 @@ pub(super) async fn run(
     let record = ContainerRecord { volume_images, ..draft(sandbox, config, &image, id)? };
     let key = record.id.to_string();
 
-    let (owner, announced) = (Arc::clone(inner), Unfinished::Container(Box::new(record.clone())));
-    undo.at_last(move |all| async move {
-        match all {
-            true => announced.withdraw(&owner).await,
-            false => {
-                announced.end_later(&owner);
-                Ok(())
-            }
-        }
-    });
+    Unfinished::Container(Box::new(record.clone())).goes_with(undo, inner);
     inner.table.announce(&record).await?;
 
     let (images, removed) = (inner.images.clone(), key.clone());

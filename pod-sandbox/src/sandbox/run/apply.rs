@@ -3,7 +3,6 @@
 use std::fs;
 use std::os::unix::fs::chown;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use linkspan_files::Access;
 use linkspan_runtime_oci::Process;
@@ -20,7 +19,7 @@ use crate::own_cgroups;
 use crate::own_files::{make_dir, write};
 use crate::plugins;
 use crate::pods::Inner;
-use crate::sandbox::record::SandboxRecord;
+use crate::sandbox::record::{PodCgroup, SandboxRecord};
 use crate::sandbox::state::State;
 use crate::selinux;
 use crate::table::blocking;
@@ -84,16 +83,7 @@ async fn prepare(
 }
 
 async fn announce(inner: &Arc<Inner>, record: &SandboxRecord, undo: &mut Undo) -> Result<(), Error> {
-    let (owner, announced) = (Arc::clone(inner), Unfinished::Sandbox(Box::new(record.clone())));
-    undo.at_last(move |all| async move {
-        match all {
-            true => announced.withdraw(&owner).await,
-            false => {
-                announced.end_later(&owner);
-                Ok(())
-            }
-        }
-    });
+    Unfinished::Sandbox(Box::new(record.clone())).goes_with(undo, inner);
     inner.table.announce(record).await
 }
 
@@ -117,45 +107,37 @@ async fn directories(inner: &Inner, plan: &SandboxPlan, undo: &mut Undo) -> Resu
     inner.host_files.run(access, make).await
 }
 
-/// Each group's way back is there before it is made: what is made after it may fail.
+/// Their way back is there before they are made: what is made after the first may fail.
 async fn cgroup(
     inner: &Arc<Inner>,
     record: &mut SandboxRecord,
     plan: &SandboxPlan,
     undo: &mut Undo,
 ) -> Result<(), Error> {
-    let (paths, limits) = (record.cgroup.clone(), plan.pod_limits.clone());
-    let is_own = paths.parent == inner.pod_cgroup(record.id.as_str());
-    let (owner, planned) = (Arc::clone(inner), record.cgroup.made.clone());
-    undo.push("remove groups above the pod's", move || async move {
-        own_cgroups::remove_shared(&owner, &planned)
-    });
-    let is_made = Arc::new(AtomicBool::new(false));
-    let (owner, parent, was_made) = (Arc::clone(inner), paths.parent.clone(), Arc::clone(&is_made));
-    undo.push("remove pod's cgroup", move || async move {
-        match (was_made.load(Ordering::Relaxed), is_own) {
-            (false, _) => Ok(()),
-            (true, true) => Ok(owner.cgroups.remove(&parent).await?),
-            (true, false) => own_cgroups::remove_shared(&owner, &[parent]),
+    let (id, groups, limits) = (record.id.clone(), record.cgroup.clone(), plan.pod_limits.clone());
+    let (owner, planned) = (Arc::clone(inner), record.clone());
+    undo.push(
+        "remove pod's cgroups",
+        move || async move { own_cgroups::remove_pods(&owner, &planned).await },
+    );
+    let owner = Arc::clone(inner);
+    let is_made = blocking("making a pod's cgroups", move || {
+        let is_made = owner.cgroups.create(&groups.parent)?;
+        if groups.parent == owner.pod_cgroup(id.as_str()) {
+            own_cgroups::mark(&owner, &groups.parent);
         }
-    });
-    let (cgroups, pause) = (inner.cgroups.clone(), paths.pause.clone());
-    undo.push("remove pause's cgroup", move || async move { Ok(cgroups.remove(&pause).await?) });
-    let (owner, makes) = (Arc::clone(inner), Arc::clone(&is_made));
-    blocking("making a pod's cgroups", move || {
-        makes.store(owner.cgroups.create(&paths.parent)?, Ordering::Relaxed);
-        if is_own {
-            own_cgroups::mark(&owner, &paths.parent);
+        owner.cgroups.create(&groups.pause)?;
+        if let Some(limits) = limits {
+            owner.cgroups.apply(&groups.parent, &limits)?;
         }
-        owner.cgroups.create(&paths.pause)?;
-        Ok(limits.map_or(Ok(()), |limits| owner.cgroups.apply(&paths.parent, &limits))?)
-    })
-    .await?;
-    let parent = record.cgroup.parent.clone();
-    if is_made.load(Ordering::Relaxed) && !record.cgroup.made.contains(&parent) {
-        record.cgroup.made.push(parent);
+        Ok(is_made)
+    });
+    let is_made = is_made.await?;
+    let PodCgroup { parent, pause, made } = &mut record.cgroup;
+    if is_made && !made.contains(parent) {
+        made.push(parent.clone());
     }
-    record.cgroup.made.push(record.cgroup.pause.clone());
+    made.push(pause.clone());
     Ok(())
 }
 
