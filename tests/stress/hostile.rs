@@ -73,7 +73,7 @@ pub(crate) async fn run(plan: &Plan, pods: &Pods) -> Result<()> {
 }
 
 /// A process for the attackers, who are on another machine: what they compute and allocate takes neither the processor from the
-/// daemon nor time from those who watch.
+/// daemon nor time from those who watch. [`step_aside`] is the other half of it.
 fn elsewhere(plan: &Plan, pods: &Pods) -> Result<Child> {
     let mut command = Command::new("nice");
     command.args(["-n", "19"]).arg(std::env::current_exe()?);
@@ -84,8 +84,20 @@ fn elsewhere(plan: &Plan, pods: &Pods) -> Result<Child> {
     command.stdout(Stdio::piped()).kill_on_drop(true).spawn().context("starting the attackers")
 }
 
+/// The kernel shares the processors among sessions before it looks at the niceness of what is in them (sched(7), "The autogroup
+/// feature"): in the daemon's session, the attackers' share would be the daemon's.
+fn step_aside() -> Result<()> {
+    rustix::process::setsid().context("a session of the attackers' own")?;
+    match std::fs::write("/proc/self/autogroup", "19") {
+        // A kernel without it goes by niceness.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        written => written.context("writing /proc/self/autogroup"),
+    }
+}
+
 /// What the other process does.
 pub(crate) async fn attack_only(plan: &Plan) -> Result<()> {
+    step_aside()?;
     let (runtime, _) = client::connect(&plan.socket).await?;
     let score = Arc::new(Score::default());
     let mut attackers = JoinSet::new();
