@@ -58,6 +58,7 @@ impl App {
         if let Some(nri) = &nri {
             nri.start(pods.clone()).await?;
         }
+        let counted = pods.clone();
         Ok(Self {
             config,
             config_files: Arc::new(loaded.files),
@@ -66,7 +67,7 @@ impl App {
             network,
             pods,
             nri,
-            metrics: Metrics::new(),
+            metrics: Metrics::new(move || counted.collected()),
             desk,
             started_at: Timestamp::now(),
             ending: watch::Sender::new(false),

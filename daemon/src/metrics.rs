@@ -2,11 +2,16 @@
 
 mod endpoint;
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
@@ -36,6 +41,34 @@ struct SessionLabels {
     rpc: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OrphanLabels {
+    kind: &'static str,
+}
+
+/// What was collected since the daemon's start, by kind.
+struct Orphans<F>(F);
+
+impl<F> fmt::Debug for Orphans<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Orphans")
+    }
+}
+
+impl<F> Collector for Orphans<F>
+where
+    F: Fn() -> BTreeMap<&'static str, u64> + Send + Sync + 'static,
+{
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Things of pods that nobody owned any more and that were removed: more than none is a fault of the daemon's, or somebody's hand";
+        let mut encoder = encoder.encode_descriptor("orphans_collected", help, None, MetricType::Counter)?;
+        for (kind, count) in (self.0)() {
+            ConstCounter::new(count).encode(encoder.encode_family(&OrphanLabels { kind })?)?;
+        }
+        Ok(())
+    }
+}
+
 /// A streaming session; it counts as open as long as this lives.
 #[derive(Debug)]
 pub(crate) struct SessionCount(Gauge);
@@ -47,7 +80,8 @@ impl Drop for SessionCount {
 }
 
 impl Metrics {
-    pub(crate) fn new() -> Self {
+    /// `orphans` says how many things that nobody owned were collected, by kind.
+    pub(crate) fn new(orphans: impl Fn() -> BTreeMap<&'static str, u64> + Send + Sync + 'static) -> Self {
         let mut registry = Registry::with_prefix("linkspan");
         // 0.5 ms to 262 s: from Version to a slow pull.
         let histogram: fn() -> Histogram = || Histogram::new(exponential_buckets(0.000_5, 2.0, 20));
@@ -64,6 +98,7 @@ impl Metrics {
             "Streaming sessions that are open, by the RPC that began them",
             streaming_sessions.clone(),
         );
+        registry.register_collector(Box::new(Orphans(orphans)));
         registry.register("build", "This release", Info::new(vec![("version", crate::VERSION)]));
         Self { registry: Arc::new(registry), rpc_duration, streaming_sessions }
     }

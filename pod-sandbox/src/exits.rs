@@ -168,7 +168,8 @@ async fn end(inner: &Arc<Inner>, id: &ContainerId, exit: Exit, message: &'static
     Ok(())
 }
 
-fn clean_up(inner: &Arc<Inner>, record: Arc<ContainerRecord>) {
+/// Lets go of what an exited container holds of the kernel, in the background.
+pub(crate) fn clean_up(inner: &Arc<Inner>, record: Arc<ContainerRecord>) {
     let task_inner = Arc::clone(inner);
     inner.tasks.spawn(async move {
         let inner = task_inner;

@@ -13,6 +13,7 @@
 
 mod apparmor_profile;
 mod checkpoint;
+mod collect;
 mod container;
 mod creating;
 mod error;

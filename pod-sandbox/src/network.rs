@@ -12,6 +12,7 @@ pub(crate) mod netlink;
 #[cfg(test)]
 mod testbed;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -41,7 +42,16 @@ struct Inner {
 #[derive(Debug)]
 enum Backend {
     Builtin(Builtin),
-    Cni(Cni),
+    Cni(Box<Cni>),
+}
+
+/// What came of looking for what nobody owns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Collected {
+    /// So many attachments.
+    pub count: u64,
+    /// `false`: something is still to be asked, and was in nobody's turn.
+    pub is_all: bool,
 }
 
 /// Leave to attach a pod.
@@ -58,7 +68,7 @@ impl Network {
         let backend = if config.builtin {
             Backend::Builtin(Builtin::open(config).await?)
         } else {
-            Backend::Cni(Cni::open(config, root_dir).await?)
+            Backend::Cni(Box::new(Cni::open(config, root_dir).await?))
         };
         Ok(Self { inner: Arc::new(Inner { backend, locks: NamedLocks::default() }) })
     }
@@ -120,14 +130,18 @@ impl Network {
         }
     }
 
-    /// Collects what is this daemon's and belongs to none of the attachments, which are all that it has: for the daemon's start, before the first
-    /// attach. Runs to its end even if the caller leaves.
-    pub async fn gc(&self, valid: &[Attachment]) -> Result<(), Error> {
-        let (inner, valid) = (self.inner.clone(), valid.to_vec());
+    /// Collects what is this daemon's and belongs to none of its sandboxes. May run beside all
+    /// else: `sandboxes` is asked for their IDs after what there is was looked at, and a sandbox is among them from before its
+    /// first attach until after its last detach. Runs to its end even if the caller leaves.
+    pub async fn gc(
+        &self,
+        sandboxes: impl Fn() -> BTreeSet<String> + Send + Sync + 'static,
+    ) -> Result<Collected, Error> {
+        let inner = self.inner.clone();
         let task = tokio::spawn(async move {
             match &inner.backend {
-                Backend::Builtin(builtin) => builtin.gc(&valid).await,
-                Backend::Cni(cni) => cni.gc(&valid).await,
+                Backend::Builtin(builtin) => builtin.gc(sandboxes).await,
+                Backend::Cni(cni) => cni.gc(sandboxes, &inner.locks).await,
             }
         });
         task.await.unwrap_or_else(|_| Err(Error::Lost { what: "gc".to_owned() }))

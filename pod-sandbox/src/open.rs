@@ -9,6 +9,7 @@ use linkspan_runtime_oci::spec::clamp_oom_score_adj;
 use linkspan_runtime_oci::{Cgroups, Features};
 use tokio::sync::Semaphore;
 
+use crate::collect;
 use crate::error::Error;
 use crate::events::Event;
 use crate::handler::{Handler, HandlerOptions};
@@ -76,12 +77,14 @@ impl Pods {
             samples: Default::default(),
             monitors: Default::default(),
             tasks: Default::default(),
+            collected: Default::default(),
             turns_to_undo: Semaphore::new(unfinished::AT_A_TIME),
             closing: Default::default(),
         });
         own_cgroups::open(&inner).await?;
         let asked = ask_handlers(&inner);
         recovery::run(&inner, found).await?;
+        collect::keep_going(&inner);
         let _ = tokio::time::timeout(FIRST_ANSWERS, asked).await;
         Ok(Self { inner })
     }

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
+use crate::collect::Counts;
 use crate::container::stop::Stops;
 use crate::creating::Creating;
 use crate::error::{Error, Refusal};
@@ -92,9 +93,10 @@ pub(crate) struct Inner {
     pub(crate) monitors: RwLock<BTreeMap<SandboxId, Monitor>>,
     /// Everything that runs detached.
     pub(crate) tasks: TaskTracker,
-    /// Cancelled when the daemon goes down: from then on its pods are the next one's.
-    /// Those that may try again to undo at this moment.
+    /// Those that may try to undo at this moment.
     pub(crate) turns_to_undo: Semaphore,
+    pub(crate) collected: Counts,
+    /// Cancelled when the daemon goes down: from then on its pods are the next one's.
     pub(crate) closing: CancellationToken,
 }
 

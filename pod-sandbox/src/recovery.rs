@@ -2,21 +2,23 @@
 //!
 //! ```text
 //! records ─┐
-//! monitors ┼─▶ per pod and container: adopt, record its end, or undo ─▶ collect what nobody owns
-//! exits ───┘
+//! monitors ┼─▶ per pod and container: adopt, or record its end ─▶ requests are served
+//! exits ───┘                          or undo, clean up, in the background
 //! ```
+//! Before requests are served nothing is done that waits for others: a plugin, a runtime or a disk that does not answer keeps no pod
+//! from being told of. What is undone is invisible, and holds no name.
+//!
 //! A daemon may be killed at any instant; the next one must come to a state from which Stop and Remove succeed
 //! (ARCHITECTURE.md, invariant 6).
 
 mod apply;
 mod close;
-mod collect;
 mod facts;
 mod late;
 mod plan;
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::checkpoint;
 use crate::container::record::ContainerRecord;
@@ -26,58 +28,53 @@ use crate::pods::Inner;
 use crate::records::{Found, Loaded, Records};
 use crate::sandbox::record::SandboxRecord;
 use crate::sandbox::state as sandbox;
-use crate::table::{Snapshot, Table, blocking};
+use crate::table::{Ids, Snapshot, Table, blocking};
+
+/// The start waits so long for what a crash left frozen to go on; after that it is done behind.
+const THAWED: Duration = Duration::from_secs(2);
 
 /// All records.
 #[derive(Debug)]
 pub(crate) struct Stored {
     pub(crate) sandboxes: Vec<Found<SandboxRecord>>,
     pub(crate) containers: Vec<Found<ContainerRecord>>,
-    left: Left,
-}
-
-/// What the records of another version are about, by ID: nothing of it is touched (ADR 14).
-#[derive(Debug, Default)]
-struct Left {
-    sandboxes: BTreeSet<String>,
-    /// With those whose sandbox is left, whoever wrote their own records.
-    containers: BTreeSet<String>,
 }
 
 /// Reads the records. Half-made things do not become visible.
 pub(crate) async fn load(records: Records) -> Result<(Arc<Table>, Stored), Error> {
     blocking("loading records", move || {
-        let stored = stored(records.load()?, records.load()?);
-        let mut snapshot = Snapshot::default();
-        let made = stored.sandboxes.iter().filter(|found| found.record.state != sandbox::State::Creating);
-        snapshot.sandboxes =
-            made.map(|found| (found.record.id.clone(), Arc::new(found.record.clone()))).collect();
-        for Found { record, .. } in &stored.containers {
-            // Without its sandbox there is no way to it; it is collected.
-            if record.state != container::State::Creating
-                && snapshot.sandboxes.contains_key(&record.sandbox_id)
-            {
-                snapshot.containers.insert(record.id.clone(), Arc::new(record.clone()));
-            }
+        let (stored, left) = stored(records.load()?, records.load()?);
+        let (mut made, mut half_made) = (Snapshot::default(), Snapshot::default());
+        for Found { record, .. } in &stored.sandboxes {
+            let is_made = record.state != sandbox::State::Creating;
+            let snapshot = if is_made { &mut made } else { &mut half_made };
+            snapshot.sandboxes.insert(record.id.clone(), Arc::new(record.clone()));
         }
-        Ok((Table::new(records, snapshot), stored))
+        for Found { record, .. } in &stored.containers {
+            // Without its sandbox there is no way to it; it is undone.
+            let is_made =
+                record.state != container::State::Creating && made.sandboxes.contains_key(&record.sandbox_id);
+            let snapshot = if is_made { &mut made } else { &mut half_made };
+            snapshot.containers.insert(record.id.clone(), Arc::new(record.clone()));
+        }
+        Ok((Table::of(records, made, half_made, left), stored))
     })
     .await
 }
 
-fn stored(sandboxes: Loaded<SandboxRecord>, containers: Loaded<ContainerRecord>) -> Stored {
-    let mut left = Left { sandboxes: sandboxes.left, containers: containers.left };
+fn stored(sandboxes: Loaded<SandboxRecord>, containers: Loaded<ContainerRecord>) -> (Stored, Ids) {
+    let mut left = Ids { sandboxes: sandboxes.left, containers: containers.left };
+    // With those whose sandbox is left, whoever wrote their own records.
     let (of_left, containers): (Vec<_>, Vec<_>) = containers
         .records
         .into_iter()
         .partition(|found| left.sandboxes.contains(found.record.sandbox_id.as_str()));
     left.containers.extend(of_left.into_iter().map(|found| found.record.id.to_string()));
-    Stored { sandboxes: sandboxes.records, containers, left }
+    (Stored { sandboxes: sandboxes.records, containers }, left)
 }
 
 /// Brings the world and the table in line. One object's trouble does not keep the others, or the daemon, down.
-pub(crate) async fn run(inner: &Arc<Inner>, mut stored: Stored) -> Result<(), Error> {
-    let left = std::mem::take(&mut stored.left);
+pub(crate) async fn run(inner: &Arc<Inner>, stored: Stored) -> Result<(), Error> {
     let layout = inner.layout.clone();
     let stored = blocking("closing what others must not reach", move || {
         close::run(&layout, &stored);
@@ -85,10 +82,11 @@ pub(crate) async fn run(inner: &Arc<Inner>, mut stored: Stored) -> Result<(), Er
     })
     .await?;
     // Nothing stays frozen that an earlier daemon was about to checkpoint.
-    checkpoint::collect(inner).await;
+    let thawing = Arc::clone(inner);
+    let thawed = inner.tasks.spawn(async move { checkpoint::collect(&thawing).await });
+    let _ = tokio::time::timeout(THAWED, thawed).await;
     let facts = facts::read(inner, stored).await;
     let plan = plan::decide(&facts);
     apply::run(inner, facts, plan).await;
-    collect::run(inner, &left).await;
     Ok(())
 }

@@ -4,7 +4,7 @@
 //! ([`Table::observe`]) is true whatever the disk says: it becomes the snapshot and is told at once, and is written as
 //! soon as it can be. Reads take the snapshot and wait for nobody.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::Duration;
@@ -34,6 +34,13 @@ pub(crate) struct Snapshot {
     pub(crate) containers: BTreeMap<ContainerId, Arc<ContainerRecord>>,
 }
 
+/// By kind.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Ids {
+    pub(crate) sandboxes: BTreeSet<String>,
+    pub(crate) containers: BTreeSet<String>,
+}
+
 /// A kind of record that the table holds.
 pub(crate) trait Tabled: Recorded + Send + Sync + 'static {
     type Id: Ord + Clone + ToString + Send + 'static;
@@ -58,8 +65,12 @@ pub(crate) struct Table {
     /// What is known and not on disk yet: how to write it, by directory and name.
     unwritten: Mutex<BTreeMap<(&'static str, String), Rewrite>>,
     snapshot: RwLock<Arc<Snapshot>>,
-    /// What is being made: invisible, and yet it uses what it uses.
+    /// What is being made, or undone: invisible, and yet it uses what it uses.
     announced: Mutex<Snapshot>,
+    /// IDs of containers that are about to be announced, and have files already.
+    reserved: Mutex<BTreeSet<ContainerId>>,
+    /// What records of another version are about: nothing of it is touched (ADR 14).
+    left: Ids,
     changed: watch::Sender<()>,
     events: broadcast::Sender<Event>,
     /// When the latest event was, in nanoseconds; written by the writer alone.
@@ -67,13 +78,21 @@ pub(crate) struct Table {
 }
 
 impl Table {
+    #[cfg(test)]
     pub(crate) fn new(records: Records, snapshot: Snapshot) -> Arc<Self> {
+        Self::of(records, snapshot, Snapshot::default(), Ids::default())
+    }
+
+    /// `half_made` is what an earlier daemon had announced, `left` what another version's records are about.
+    pub(crate) fn of(records: Records, snapshot: Snapshot, half_made: Snapshot, left: Ids) -> Arc<Self> {
         Arc::new(Self {
             records,
             writer: Mutex::new(()),
             unwritten: Mutex::default(),
             snapshot: RwLock::new(Arc::new(snapshot)),
-            announced: Mutex::default(),
+            announced: Mutex::new(half_made),
+            reserved: Mutex::default(),
+            left,
             changed: watch::Sender::new(()),
             events: broadcast::Sender::new(EVENT_BACKLOG),
             told_at: AtomicI64::new(0),
@@ -118,6 +137,27 @@ impl Table {
         // In this order: one that is there by now is no longer announced.
         let is_announced = self.announced().containers.values().any(|record| fits(record));
         is_announced || self.snapshot().containers.values().any(|record| fits(record))
+    }
+
+    /// Until it is announced it is known nevertheless.
+    pub(crate) fn reserve(self: &Arc<Self>, id: &ContainerId) -> Reservation {
+        self.reserved.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone());
+        Reservation { table: Arc::clone(self), id: id.clone() }
+    }
+
+    /// All that has a record. Whatever a pod or container holds, it holds while it is in here: what was found on the host before
+    /// this was asked, and is not in here, is nobody's.
+    pub(crate) fn known(&self) -> Ids {
+        let mut known = self.left.clone();
+        // In this order: one that is there by now is no longer announced, or reserved.
+        let reserved = self.reserved.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        known.containers.extend(reserved.iter().map(ToString::to_string));
+        let announced = self.announced().clone();
+        for snapshot in [&announced, &*self.snapshot()] {
+            known.sandboxes.extend(snapshot.sandboxes.keys().map(ToString::to_string));
+            known.containers.extend(snapshot.containers.keys().map(ToString::to_string));
+        }
+        known
     }
 
     /// Takes back [`Table::announce`].
@@ -301,6 +341,19 @@ impl Table {
             // Fails only if nobody listens.
             let _ = self.events.send(Event { id, kind: *kind, at, pod: pod.clone() });
         }
+    }
+}
+
+/// As long as this lives.
+#[derive(Debug)]
+pub(crate) struct Reservation {
+    table: Arc<Table>,
+    id: ContainerId,
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.table.reserved.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
     }
 }
 

@@ -47,17 +47,11 @@ impl Unfinished {
             match all {
                 true => self.withdraw(&inner).await,
                 false => {
-                    self.end_later(&inner);
+                    self.end_in_background(&inner, FIRST_PAUSE);
                     Ok(())
                 }
             }
         });
-    }
-
-    /// Ends it, record and all; in the background again, if something is in the way.
-    pub(crate) async fn end(self, inner: &Arc<Inner>) -> Result<(), Error> {
-        let ended = self.try_to_end(inner).await;
-        ended.inspect_err(|_| self.end_later(inner))
     }
 
     async fn try_to_end(&self, inner: &Arc<Inner>) -> Result<(), Error> {
@@ -70,7 +64,10 @@ impl Unfinished {
                 end_processes(inner, record).await?;
                 release_runtime(inner, record).await?;
                 release_files(inner, record).await?;
-                if let Some(log) = record.log_file() {
+                // One that is tried again has its log where its own attempt's was.
+                let is_its =
+                    |other: &ContainerRecord| other.id != record.id && other.log_file() == record.log_file();
+                if let Some(log) = record.log_file().filter(|_| !inner.table.has_container(is_its)) {
                     remove_log(inner, record, log).await?;
                 }
             }
@@ -86,16 +83,16 @@ impl Unfinished {
         }
     }
 
-    /// In the background, until it is gone.
-    fn end_later(self, inner: &Arc<Inner>) {
+    /// Until it is gone, record and all; from `after` on.
+    pub(crate) fn end_in_background(self, inner: &Arc<Inner>, after: Duration) {
         let task_inner = Arc::clone(inner);
         inner.tasks.spawn(async move {
             let inner = task_inner;
             let ending = async {
-                let mut pause = FIRST_PAUSE;
+                let mut pause = after;
                 loop {
                     tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(LONGEST_PAUSE);
+                    pause = (pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
                     let _turn = inner.turns_to_undo.acquire().await;
                     match self.try_to_end(&inner).await {
                         Ok(()) => return tracing::info!(id = self.id(), "what was left of a failed create is gone"),

@@ -16,6 +16,7 @@ mod subnet;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -23,7 +24,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::netlink::nft::{self, Chain};
-use super::{Attachment, Error, INTERFACE, NetworkStatus, Readiness};
+use super::{Attachment, Collected, Error, INTERFACE, NetworkStatus, Readiness};
 use ledger::{Ledger, Record};
 use subnet::Subnet;
 
@@ -123,14 +124,17 @@ impl Builtin {
     }
 
     /// Detaches what is not in `valid`, and makes rules and records agree again.
-    pub(crate) async fn gc(&self, valid: &[Attachment]) -> Result<(), Error> {
+    pub(crate) async fn gc(
+        &self,
+        sandboxes: impl FnOnce() -> BTreeSet<String> + Send + 'static,
+    ) -> Result<Collected, Error> {
         let inner = self.inner.clone();
-        let valid: Vec<String> = valid.iter().map(|a| a.sandbox_id.clone()).collect();
-        let none = blocking(move || inner.gc(&valid).map(|()| inner.ledger().is_empty())).await?;
+        let (count, none) =
+            blocking(move || inner.gc(sandboxes).map(|count| (count, inner.ledger().is_empty()))).await?;
         if none {
             self.remove_later();
         }
-        Ok(())
+        Ok(Collected { count, is_all: true })
     }
 
     /// Removes bridge and table at once, unless pods are attached.
@@ -202,14 +206,12 @@ impl Inner {
         Ok(())
     }
 
-    fn gc(&self, valid: &[String]) -> Result<(), Error> {
-        let stale: Vec<String> = self
-            .ledger()
-            .records()
-            .filter(|record| !valid.contains(&record.sandbox_id))
-            .map(|record| record.sandbox_id.clone())
-            .collect();
-        let mut outcome = Ok(());
+    fn gc(&self, sandboxes: impl FnOnce() -> BTreeSet<String>) -> Result<u64, Error> {
+        let mut stale: Vec<String> =
+            self.ledger().records().map(|record| record.sandbox_id.clone()).collect();
+        let valid = sandboxes();
+        stale.retain(|id| !valid.contains(id));
+        let (mut outcome, collected) = (Ok(()), stale.len() as u64);
         for sandbox_id in stale {
             tracing::info!(sandbox_id, "address without a pod is collected");
             outcome = outcome.and(self.detach(&sandbox_id));
@@ -220,7 +222,7 @@ impl Inner {
             outcome = outcome.and(self.write_rules(&ledger));
             outcome = outcome.and(links::guard_again(ledger.records()));
         }
-        outcome
+        outcome.map(|()| collected)
     }
 
     fn write_rules(&self, ledger: &Ledger) -> Result<(), Error> {

@@ -18,19 +18,21 @@ mod pod_ranges;
 mod result;
 #[cfg(test)]
 mod tests;
+mod turns;
 mod version;
 mod watch;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::sync::watch::Receiver;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::{Attachment, Error, NetworkStatus, Readiness};
+use super::locks::NamedLocks;
+use super::{Attachment, Collected, Error, NetworkStatus, Readiness};
 use crate::layout::Layout;
 use cache::{Cache, Entry};
 use chain::{Chain, live_netns};
@@ -38,10 +40,11 @@ use conf::NetworkList;
 use follow::{Follower, Snapshot};
 use plugin::{Plugins, Subject};
 use pod_ranges::PodRanges;
+use turns::Turns;
 use watch::DirWatch;
 
 /// How long the start waits for a first answer.
-const FIRST_LOOK: Duration = Duration::from_secs(1);
+const FIRST_LOOK: Duration = Duration::from_millis(300);
 
 /// Longest that STATUS of all plugins may take: meanwhile a changed configuration goes unnoticed.
 const PROBE_LIMIT: Duration = Duration::from_secs(10);
@@ -71,6 +74,9 @@ pub(crate) struct Cni {
     cache: Cache,
     snapshot: Receiver<Arc<Snapshot>>,
     pod_ranges: PodRanges,
+    turns: Turns,
+    /// The network whose plugins have been told, since the daemon's start, what is valid.
+    told: Mutex<Option<String>>,
     add_timeout: Duration,
     del_timeout: Duration,
 }
@@ -104,6 +110,8 @@ impl Cni {
             cache: Cache::new(&config.cache_dir, root_dir),
             snapshot,
             pod_ranges: PodRanges::open(&Layout::state_below(root_dir)).await?,
+            turns: Turns::default(),
+            told: Mutex::default(),
             add_timeout: config.add_timeout,
             del_timeout: config.del_timeout,
         })
@@ -159,6 +167,7 @@ impl Cni {
         entry.netns = a.netns.to_string_lossy().into_owned();
         entry.cni_args = capability::cni_args(a);
         entry.capability_args = capability::arguments(a, &self.pod_ranges.get())?;
+        let _turn = self.turns.of_pod().await;
         // Written first, so that a crash during ADD is followed by a DEL of this very list.
         self.cache.store(&entry).await?;
         let added = self.add(&ticket, &mut entry).await;
@@ -188,6 +197,7 @@ impl Cni {
 
     /// DEL, with the cached configuration; without one, with the present one.
     pub(crate) async fn detach(&self, a: &Attachment) -> Result<(), Error> {
+        let _turn = self.turns.of_pod().await;
         let entries = self.cache.of_container(&a.sandbox_id).await?;
         if entries.is_empty() {
             let Some(list) = self.snapshot.borrow().list.clone() else { return Ok(()) };
@@ -197,9 +207,13 @@ impl Cni {
             entry.capability_args = capability::arguments(a, &[]).unwrap_or_default();
             return self.del(&list, &entry, self.del_timeout).await;
         }
+        self.detach_entries(&entries).await
+    }
+
+    async fn detach_entries(&self, entries: &[Entry]) -> Result<(), Error> {
         let mut outcome = Ok(());
         for entry in entries {
-            outcome = outcome.and(self.detach_entry(&entry).await);
+            outcome = outcome.and(self.detach_entry(entry).await);
         }
         outcome
     }
@@ -237,28 +251,58 @@ impl Cni {
         chain.check(&subject(entry), &entry.capability_args, result).await
     }
 
-    /// DEL for attachments of this daemon, of whatever network, that are not in `valid`; then GC, by which nothing of other
-    /// engines goes. Whatever fails, the rest is done; the first error is returned.
-    pub(crate) async fn gc(&self, valid: &[Attachment]) -> Result<(), Error> {
-        let list = self.snapshot.borrow().list.clone();
+    /// DEL for attachments of this daemon, of whatever network, that are none of `sandboxes`' (asked for after the cache was
+    /// read); then, once for each network that is in use, the verb GC, by which nothing of other engines goes. Whatever fails,
+    /// the rest is done; the first error is returned.
+    pub(crate) async fn gc(
+        &self,
+        sandboxes: impl Fn() -> BTreeSet<String> + Send + Sync,
+        locks: &NamedLocks,
+    ) -> Result<Collected, Error> {
         let cached = self.cache.survey().await?;
-        let pods: Vec<&str> = valid.iter().map(|a| a.sandbox_id.as_str()).collect();
-        let plan = gc::decide(cached, &pods, list.as_ref().map(|list| list.name.as_str()));
+        let stale = gc::stale(&cached, &sandboxes());
+        let (mut outcome, count) = (Ok(()), stale.len() as u64);
+        for id in stale {
+            tracing::warn!(sandbox_id = id, "cni attachment without a pod is collected");
+            let _lock = locks.lock(&id).await;
+            let _turn = self.turns.of_pod().await;
+            // It may have been detached meanwhile.
+            let entries = self.cache.of_container(&id).await?;
+            outcome = outcome.and(self.detach_entries(&entries).await);
+        }
+        outcome?;
+        let Some(list) = self.snapshot.borrow().list.clone() else {
+            return Ok(Collected { count, is_all: false });
+        };
+        let is_told = *self.told() == Some(list.name.clone());
+        if is_told || !list.has_gc() {
+            return Ok(Collected { count, is_all: true });
+        }
+        // No pod comes or goes between this look and the end of GC.
+        let told = self.turns.alone(self.tell_valid(&list, &sandboxes)).await.transpose()?;
+        if told == Some(true) {
+            *self.told() = Some(list.name.clone());
+        }
+        Ok(Collected { count, is_all: told.is_some() })
+    }
+
+    /// Whether the plugins could be told.
+    async fn tell_valid(
+        &self,
+        list: &NetworkList,
+        sandboxes: impl Fn() -> BTreeSet<String>,
+    ) -> Result<bool, Error> {
+        let cached = self.cache.survey().await?;
+        let plan = gc::decide(cached, &sandboxes(), &list.name);
         if plan.foreign > 0 {
             tracing::info!(
                 count = plan.foreign,
                 "attachments of other engines in the cni cache are left alone"
             );
         }
-        let mut outcome = Ok(());
-        for entry in &plan.stale {
-            tracing::info!(sandbox_id = entry.container_id, "cni attachment without a pod is collected");
-            outcome = outcome.and(self.detach_entry(entry).await);
-        }
-        let Some(list) = list.filter(|list| list.has_gc()) else { return outcome };
         match plan.plugins {
             gc::Plugins::Collect(valid) => {
-                outcome.and(Chain::new(&self.plugins, &list, self.del_timeout).gc(&valid).await)
+                Chain::new(&self.plugins, list, self.del_timeout).gc(&valid).await.map(|()| true)
             }
             gc::Plugins::Spare { unreadable } => {
                 tracing::warn!(
@@ -267,9 +311,13 @@ impl Cni {
                     "cni GC is left out: the cache holds entries that cannot be read, whose attachments it would take away; \
                      remove them if no engine needs them"
                 );
-                outcome
+                Ok(false)
             }
         }
+    }
+
+    fn told(&self) -> MutexGuard<'_, Option<String>> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

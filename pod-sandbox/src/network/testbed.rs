@@ -1,6 +1,7 @@
 //! A host of one's own for tests that need root: a network namespace that stands for the node,
 //! so that nothing of the machine's network is touched and everything is gone afterwards.
 
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
@@ -33,6 +34,12 @@ pub(super) fn on_own_host<F: Future<Output = ()>>(work: impl FnOnce() -> F + Sen
             std::panic::resume_unwind(panic);
         }
     });
+}
+
+/// For [`Network::gc`]: all the sandboxes that there are.
+pub(super) fn only(ids: &[&str]) -> impl Fn() -> BTreeSet<String> + Send + Sync + use<> {
+    let ids: BTreeSet<String> = ids.iter().map(|id| (*id).to_owned()).collect();
+    move || ids.clone()
 }
 
 /// The mark of tests' networks.

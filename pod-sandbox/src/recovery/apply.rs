@@ -1,6 +1,8 @@
-//! Does what the plan says. What fails is logged and left for Stop and Remove; what is to be undone is tried again.
+//! Does what the plan says. What fails is logged and left for Stop and Remove; what is to be undone is tried again. What may wait
+//! for others is done in the background.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use linkspan_runtime_oci::Timestamp;
 
@@ -12,6 +14,7 @@ use crate::container::remove::release_runtime;
 use crate::container::state::{EXIT_CODE_LOST, State};
 use crate::error::Error;
 use crate::exits;
+use crate::model::ContainerId;
 use crate::pods::Inner;
 use crate::unfinished::{self, Unfinished};
 
@@ -32,9 +35,10 @@ pub(super) async fn run(inner: &Arc<Inner>, facts: Facts, plan: Plan) {
         }
     }
     for (id, monitor) in monitors {
-        if inner.monitor(id).is_some() {
-            exits::watch(inner, id.clone(), monitor);
-        }
+        exits::watch(inner, id.clone(), monitor);
+    }
+    for (id, asked) in facts.starts {
+        late::started(inner, id, asked);
     }
     for (id, asked) in facts.monitors.silent {
         late::follow(inner, id, asked);
@@ -45,27 +49,45 @@ async fn container(inner: &Arc<Inner>, facts: &ContainerFacts, fate: &ContainerF
     let record = &facts.record;
     match fate {
         ContainerFate::Keep => Ok(()),
-        ContainerFate::Started => {
-            let now = Timestamp::now();
-            observe(inner, record, move |state| state.started(now)).await
-        }
+        ContainerFate::Started => started(inner, &record.id).await,
         ContainerFate::Exited(exit) => exits::exited(inner, &record.id, *exit).await,
         ContainerFate::Rebooted => exited_unseen(inner, record, "the node was restarted").await,
         ContainerFate::CutOff => {
-            unfinished::end_processes(inner, record).await?;
-            exited_unseen(inner, record, "the daemon ended while it was being restored").await?;
-            release_runtime(inner, record).await
+            let (task_inner, record) = (Arc::clone(inner), record.clone());
+            inner.tasks.spawn(async move {
+                if let Err(error) = cut_off(&task_inner, &record).await {
+                    tracing::error!(container_id = %record.id, %error, "a restore that was cut off is not ended; removal tries again");
+                }
+            });
+            Ok(())
         }
         ContainerFate::Abandoned => {
             exits::abandoned(inner, &Arc::new(record.clone()));
             Ok(())
         }
-        ContainerFate::CleanUp => release_runtime(inner, record).await,
+        ContainerFate::CleanUp => {
+            exits::clean_up(inner, Arc::new(record.clone()));
+            Ok(())
+        }
         ContainerFate::Undo => {
             tracing::warn!(container_id = %record.id, "removing a container that was not finished");
-            Unfinished::Container(Box::new(record.clone())).end(inner).await
+            Unfinished::Container(Box::new(record.clone())).end_in_background(inner, Duration::ZERO);
+            Ok(())
         }
     }
+}
+
+async fn cut_off(inner: &Arc<Inner>, record: &ContainerRecord) -> Result<(), Error> {
+    let _lock = inner.locks.exclusive(record.id.as_str()).await;
+    unfinished::end_processes(inner, record).await?;
+    exited_unseen(inner, record, "the daemon ended while it was being restored").await?;
+    release_runtime(inner, record).await
+}
+
+/// Noted now, as the runtime's call was when the daemon ended.
+pub(super) async fn started(inner: &Arc<Inner>, id: &ContainerId) -> Result<(), Error> {
+    let now = Timestamp::now();
+    observe(inner, id, move |state| state.started(now)).await
 }
 
 async fn exited_unseen(
@@ -74,18 +96,18 @@ async fn exited_unseen(
     message: &'static str,
 ) -> Result<(), Error> {
     let now = Timestamp::now();
-    observe(inner, record, move |state| state.exited(now, EXIT_CODE_LOST, false, message)).await
+    observe(inner, &record.id, move |state| state.exited(now, EXIT_CODE_LOST, false, message)).await
 }
 
 async fn observe(
     inner: &Arc<Inner>,
-    record: &ContainerRecord,
+    id: &ContainerId,
     change: impl FnOnce(&State) -> Option<State> + Send + 'static,
 ) -> Result<(), Error> {
     let change = move |record: &ContainerRecord| {
         Some(ContainerRecord { state: change(&record.state)?, ..record.clone() })
     };
-    inner.table.observe::<ContainerRecord>(&record.id, change).await.map(drop)
+    inner.table.observe::<ContainerRecord>(id, change).await.map(drop)
 }
 
 async fn sandbox(inner: &Arc<Inner>, facts: &SandboxFacts, fate: SandboxFate) -> Result<(), Error> {
@@ -98,13 +120,15 @@ async fn sandbox(inner: &Arc<Inner>, facts: &SandboxFacts, fate: SandboxFate) ->
             if let Some(pause) =
                 record.state.pause().filter(|_| facts.same_boot && facts.monitor == Presence::Gone)
             {
-                exits::kill(pause).await;
+                let pause = *pause;
+                inner.tasks.spawn(async move { exits::kill(&pause).await });
             }
             Ok(())
         }
         SandboxFate::Undo => {
             tracing::warn!(sandbox_id = %record.id, "removing a sandbox that was not finished");
-            Unfinished::Sandbox(Box::new(record.clone())).end(inner).await
+            Unfinished::Sandbox(Box::new(record.clone())).end_in_background(inner, Duration::ZERO);
+            Ok(())
         }
     }
 }

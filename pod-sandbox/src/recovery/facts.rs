@@ -1,6 +1,6 @@
 //! What is left of an earlier daemon's pods. Reads only, but for the connections to monitors, which are kept.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,13 +15,15 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::Stored;
 use crate::container::record::ContainerRecord;
 use crate::container::state::State;
-use crate::model::SandboxId;
+use crate::model::{ContainerId, SandboxId};
 use crate::pods::Inner;
 use crate::records::Found;
 use crate::sandbox::record::SandboxRecord;
 
 /// For the answers of all monitors together. A healthy one needs a millisecond.
 const ANSWERS: Duration = Duration::from_secs(3);
+/// For those of the runtimes, all together.
+const STATES: Duration = Duration::from_secs(1);
 /// So many are asked at a time.
 const AT_A_TIME: usize = 64;
 /// After this one that does not answer has the next asked.
@@ -32,6 +34,8 @@ pub(super) struct Facts {
     pub(super) sandboxes: Vec<SandboxFacts>,
     pub(super) containers: Vec<ContainerFacts>,
     pub(super) monitors: Monitors,
+    /// Of containers recorded as created: whether they were started, as far as that is not known yet.
+    pub(super) starts: BTreeMap<ContainerId, JoinHandle<bool>>,
 }
 
 /// By how they answered.
@@ -84,6 +88,7 @@ pub(super) async fn read(inner: &Arc<Inner>, stored: Stored) -> Facts {
         let monitor = monitors.presence(&record.id);
         sandboxes.push(SandboxFacts { pause_alive: alive && same_boot, record, same_boot, monitor });
     }
+    let (started, starts) = starts(inner, &stored.containers).await;
     let mut containers = Vec::new();
     for found in stored.containers {
         let (record, same_boot) = (found.record, found.same_boot);
@@ -97,12 +102,12 @@ pub(super) async fn read(inner: &Arc<Inner>, stored: Stored) -> Facts {
             exit: exit.filter(|_| same_boot),
             has_sandbox: sandbox.is_some(),
             monitor: sandbox.map_or(Presence::Gone, |sandbox| sandbox.monitor),
-            was_started: same_boot && was_started(inner, &record).await,
+            was_started: same_boot && (started.contains(&record.id) || restore_has_begun(inner, &record)),
             record,
             same_boot,
         });
     }
-    Facts { sandboxes, containers, monitors }
+    Facts { sandboxes, containers, monitors, starts }
 }
 
 impl Monitors {
@@ -147,13 +152,39 @@ async fn monitors(inner: &Inner, sandboxes: &[Found<SandboxRecord>]) -> Monitors
     monitors
 }
 
-async fn was_started(inner: &Inner, record: &ContainerRecord) -> bool {
-    let Ok(runtime) = inner.runtime(&record.handler) else { return false };
-    let process = match &record.state {
-        State::Created { process } => process,
-        State::AwaitsRestore => return runtime.keeps(record.id.as_str()),
-        _ => return false,
+/// Those that the runtime calls running, and those of which it has not said.
+async fn starts(
+    inner: &Arc<Inner>,
+    containers: &[Found<ContainerRecord>],
+) -> (BTreeSet<ContainerId>, BTreeMap<ContainerId, JoinHandle<bool>>) {
+    let turns = Arc::new(Semaphore::new(AT_A_TIME));
+    let ask = |found: &Found<ContainerRecord>| {
+        let State::Created { process } = &found.record.state else { return None };
+        let runtime = inner.runtime(&found.record.handler).ok()?.clone();
+        let (id, turns) = (found.record.id.clone(), Arc::clone(&turns));
+        (found.same_boot && process.is_alive()).then(|| {
+            let asked = id.clone();
+            let answer = tokio::spawn(async move {
+                let _turn = turns.acquire().await;
+                runtime.state(asked.as_str()).await.is_ok_and(|state| state.status == Status::Running)
+            });
+            (id, answer)
+        })
     };
-    process.is_alive()
-        && runtime.state(record.id.as_str()).await.is_ok_and(|state| state.status == Status::Running)
+    let asked: Vec<_> = containers.iter().filter_map(ask).collect();
+    let (mut started, mut silent, by) = (BTreeSet::new(), BTreeMap::new(), Instant::now() + STATES);
+    for (id, mut answer) in asked {
+        match timeout_at(by, &mut answer).await {
+            Ok(Ok(true)) => drop(started.insert(id)),
+            Ok(_) => {}
+            Err(_) => drop(silent.insert(id, answer)),
+        }
+    }
+    (started, silent)
+}
+
+/// Whether the runtime was called for one that awaits its restore.
+fn restore_has_begun(inner: &Inner, record: &ContainerRecord) -> bool {
+    record.state == State::AwaitsRestore
+        && inner.runtime(&record.handler).is_ok_and(|runtime| runtime.keeps(record.id.as_str()))
 }

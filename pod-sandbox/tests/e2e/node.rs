@@ -151,6 +151,17 @@ impl Node {
         .await
     }
 
+    /// Waits until the daemon has collected one that nobody owned.
+    pub(crate) async fn collected(&self, kind: &str) {
+        let wait = async {
+            while !self.pods.collected().contains_key(kind) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let told = || format!("no {kind} among {:?}", self.pods.collected());
+        tokio::time::timeout(Duration::from_secs(20), wait).await.unwrap_or_else(|_| panic!("{}", told()));
+    }
+
     /// Waits until events have brought about what `found` looks for.
     pub(crate) async fn wait_for<T>(&self, what: &str, mut found: impl FnMut() -> Option<T>) -> T {
         let mut events = self.pods.subscribe();

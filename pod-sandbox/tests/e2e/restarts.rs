@@ -126,6 +126,7 @@ async fn a_pod_whose_record_is_torn_is_collected() {
     let record = node.dir.path().join(format!("root/state/sandboxes/{sandbox}.json"));
     node.without_daemon(async || fs::write(&record, "half a rec").unwrap()).await;
     assert!(node.pods.sandbox_status(sandbox.as_str()).is_err());
+    node.collected("pod directory").await;
     // For whoever wants to know what happened.
     fs::remove_file(record.with_extension("json.bad")).unwrap();
     node.end().await;

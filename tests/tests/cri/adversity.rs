@@ -5,7 +5,7 @@ use std::fs;
 use std::io::Write as _;
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use linkspan_cri_api::v1;
@@ -201,6 +201,72 @@ async fn what_a_failed_pod_left_in_its_network_goes_when_the_network_is_well_aga
             Ok(())
         })
         .await
+    })
+    .await;
+}
+
+/// What a cluster's network does while the cluster's API is away: no ADD and no DEL is answered.
+#[tokio::test]
+async fn a_daemon_serves_at_once_though_pods_are_stuck_in_their_network() {
+    need!();
+    let folder = tempfile::tempdir().expect("a folder");
+    let hold = folder.path().join("hold");
+    let script = format!(
+        "#!/bin/sh\ncase $CNI_COMMAND in ADD|DEL) while [ -e {} ]; do sleep 0.1; done;; esac\necho '{{\"cniVersion\":\"1.0.0\"}}'\n",
+        hold.display()
+    );
+    let bin = tools::cni_plugins_and(folder.path(), "silent", &script).expect("plugins");
+    node::with(Options { cni_bin_dir: Some(bin), ..Options::default() }, async |node| {
+        let add = |list: &mut serde_json::Value| {
+            list["plugins"].as_array_mut().unwrap().insert(0, serde_json::json!({ "type": "silent" }));
+        };
+        node.change_network(add).await?;
+        let (sandbox_id, id) = node.run_pod(&requests::sandbox(node, "works"), &requests::idle("c")).await?;
+        fs::write(&hold, "")?;
+        let records = node.prefix().join("var/lib/linkspan/state/sandboxes");
+        let recorded = || anyhow::Ok(fs::read_dir(&records)?.count());
+        let mut stuck = Vec::new();
+        for number in 0..10 {
+            let (mut runtime, config) =
+                (node.runtime.clone(), requests::sandbox(node, &format!("stuck-{number}")));
+            stuck.push(tokio::spawn(async move {
+                let request = v1::RunPodSandboxRequest { config: Some(config), ..Default::default() };
+                runtime.run_pod_sandbox(request).await
+            }));
+        }
+        let attached = node.prefix().join("var/lib/cni/results");
+        wait::until("they are in ADD", SOON, async || {
+            let count = fs::read_dir(&attached)?.count();
+            ensure!(count == 11, "{count} attachments are begun");
+            Ok(())
+        })
+        .await?;
+        node.kill()?;
+        for create in stuck {
+            ensure!(create.await?.is_err(), "the daemon is dead");
+        }
+        let begun = Instant::now();
+        node.start_again().await?;
+        let after = begun.elapsed();
+        // Far less than one DEL may take.
+        ensure!(after < Duration::from_secs(10), "it serves after {after:?}");
+        assert_eq!(node.output(&id, &["echo", "works"]).await?, "works");
+        assert_eq!(node.sandbox_status(&sandbox_id).await?.state(), v1::PodSandboxState::SandboxReady);
+        let listed = node.runtime.list_pod_sandbox(v1::ListPodSandboxRequest::default()).await?.into_inner();
+        assert_eq!(listed.items.len(), 1, "what is half made is not shown");
+        assert_eq!(recorded()?, 11, "what it holds is not forgotten");
+
+        fs::remove_file(&hold)?;
+        wait::until("what was half made is gone", Duration::from_secs(90), async || {
+            let (records, attachments) = (recorded()?, fs::read_dir(&attached)?.count());
+            ensure!((records, attachments) == (1, 1), "{records} records, {attachments} attachments");
+            Ok(())
+        })
+        .await?;
+        assert_eq!(node.output(&id, &["echo", "works"]).await?, "works");
+        let log = fs::read_to_string(node.prefix().join("daemon.log"))?;
+        ensure!(!log.contains("collected what nobody owned"), "all had an owner");
+        Ok(())
     })
     .await;
 }

@@ -4,7 +4,9 @@ use anyhow::Context;
 use linkspan_cri_api::v1;
 use linkspan_tests::node::signal;
 use linkspan_tests::tools::HeldRuntime;
-use linkspan_tests::{need, node, requests};
+use linkspan_tests::{need, node, requests, wait};
+
+const SOON: std::time::Duration = std::time::Duration::from_secs(10);
 
 #[tokio::test]
 async fn a_killed_daemon_finds_its_pods_as_they_were() {
@@ -52,7 +54,7 @@ async fn an_exit_while_the_daemon_was_away_is_known_with_its_code() {
         let pid = node.trapped(&id).await?;
         node.kill()?;
         signal(pid, "TERM")?;
-        linkspan_tests::wait::until("it ends", std::time::Duration::from_secs(10), async || {
+        wait::until("it ends", SOON, async || {
             anyhow::ensure!(!std::path::Path::new(&format!("/proc/{pid}")).exists());
             Ok(())
         })
@@ -123,17 +125,21 @@ async fn a_create_that_was_cut_off_leaves_nothing_not_even_a_log() {
         let log = std::path::Path::new(&sandbox.log_directory).join(&container.log_path);
         let call = node.creating(&sandbox_id, &container, &sandbox);
         held.is_called().await?;
-        wait(&log).await?;
+        appears(&log).await?;
         node.kill()?;
         assert!(call.await?.is_err(), "the daemon is gone");
         held.go_on()?;
         node.start_again().await?;
         let list = node.runtime.list_containers(v1::ListContainersRequest::default()).await?;
         assert_eq!(list.into_inner().containers, []);
-        // The kubelet would take it for the log of a first attempt, and count a restart.
-        assert!(!log.exists(), "the log is left");
-        let mounts = linkspan_tests::leftovers::mounts(node.prefix());
-        assert!(!mounts.iter().any(|mount| mount.contains("/containers/")), "left: {mounts:?}");
+        wait::until("it is undone", SOON, async || {
+            // The kubelet would take it for the log of a first attempt, and count a restart.
+            anyhow::ensure!(!log.exists(), "the log is left");
+            let mounts = linkspan_tests::leftovers::mounts(node.prefix());
+            anyhow::ensure!(!mounts.iter().any(|mount| mount.contains("/containers/")), "left: {mounts:?}");
+            Ok(())
+        })
+        .await?;
         let id = node.create(&sandbox_id, &container, &sandbox).await?;
         node.start_container(&id).await?;
         Ok(())
@@ -153,7 +159,7 @@ async fn groups_of_a_pod_that_was_cut_off_go_with_it() {
         let request = v1::RunPodSandboxRequest { config: Some(config), runtime_handler: String::new() };
         let mut runtime = node.runtime.clone();
         let call = tokio::spawn(async move { runtime.run_pod_sandbox(request).await });
-        linkspan_tests::wait::until("its group is made", std::time::Duration::from_secs(10), async || {
+        wait::until("its group is made", SOON, async || {
             anyhow::ensure!(linkspan_tests::leftovers::cgroups(&outer).len() > 2);
             Ok(())
         })
@@ -161,7 +167,12 @@ async fn groups_of_a_pod_that_was_cut_off_go_with_it() {
         node.kill()?;
         assert!(call.await?.is_err(), "the daemon is gone");
         node.start_again().await?;
-        assert_eq!(linkspan_tests::leftovers::cgroups(&outer), Vec::<std::path::PathBuf>::new());
+        wait::until("its groups are gone", SOON, async || {
+            let groups = linkspan_tests::leftovers::cgroups(&outer);
+            anyhow::ensure!(groups.is_empty(), "{groups:?}");
+            Ok(())
+        })
+        .await?;
         Ok(())
     })
     .await;
@@ -182,7 +193,15 @@ async fn an_odd_file_among_the_records_is_set_aside_and_named_and_costs_no_other
         assert_eq!(node.sandbox_status(&kept).await?.state(), v1::PodSandboxState::SandboxReady);
         assert_eq!(node.output(&id, &["echo", "hello"]).await?, "hello");
         assert_eq!(node.sandbox_status(&torn).await.unwrap_err().code(), tonic::Code::NotFound);
-        assert_eq!(node.network.addresses()?.len(), 2, "those of the kept pod, one of each family");
+        wait::until("the torn pod is collected", SOON, async || {
+            let addresses = node.network.addresses()?;
+            anyhow::ensure!(
+                addresses.len() == 2,
+                "not those of the kept pod, one of each family: {addresses:?}"
+            );
+            Ok(())
+        })
+        .await?;
         let log = std::fs::read_to_string(node.prefix().join("daemon.log"))?;
         for name in [format!("sandboxes/{torn}.json.bad"), "containers/directory.json.bad".to_owned()] {
             let path = state.join(name);
@@ -251,8 +270,8 @@ async fn a_pod_of_another_version_runs_on_until_that_version_is_back() {
     .await;
 }
 
-async fn wait(path: &std::path::Path) -> anyhow::Result<()> {
-    linkspan_tests::wait::until("a file", std::time::Duration::from_secs(10), async || {
+async fn appears(path: &std::path::Path) -> anyhow::Result<()> {
+    wait::until("a file", SOON, async || {
         anyhow::ensure!(path.exists(), "no {}", path.display());
         Ok(())
     })

@@ -7,7 +7,7 @@ use super::*;
 async fn started() -> (Serving, SocketAddr) {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let address = listener.local_addr().unwrap();
-    (start(listener, Metrics::new()), address)
+    (start(listener, Metrics::new(Default::default)), address)
 }
 
 async fn get(address: SocketAddr) -> String {

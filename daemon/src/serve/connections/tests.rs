@@ -20,7 +20,7 @@ async fn a_call_whose_time_is_over_is_told_that_by_a_thread_that_was_held_up() {
     let listener = UnixListener::bind(&socket).expect("bound");
     let mute =
         service_fn(|_: Request<Incoming>| std::future::pending::<Result<Response<Body>, Infallible>>());
-    let calls = CallLayer { metrics: Metrics::new() }.layer(mute);
+    let calls = CallLayer { metrics: Metrics::new(Default::default) }.layer(mute);
     // Each time it has looked at a call, the thread is held up, as on a busy machine.
     let held_up = service_fn(move |request| {
         let mut call = calls.clone().call(request);

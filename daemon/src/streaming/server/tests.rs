@@ -43,7 +43,7 @@ impl Served {
                 writer.shutdown().await.unwrap();
             })
         });
-        let metrics = Metrics::new();
+        let metrics = Metrics::new(Default::default);
         let serving = server.start(metrics.clone(), speak);
         Self { desk, address, serving, metrics, begun }
     }

@@ -49,6 +49,7 @@ pub(super) async fn run(
     undo: &mut Undo,
 ) -> Result<Reserved, Error> {
     let id = ContainerId::generate();
+    let _reserved = inner.table.reserve(&id);
     let volumes = inner.layout.volumes(&id);
     let archive = if archive.is_some() { archive } else { restore::requested(inner, &config)? };
     let checkpoint = match archive {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::super::netlink::{self, Socket, route};
-use super::super::testbed::{Pod, add_host_address, ask, interfaces, on_own_host, output};
+use super::super::testbed::{Pod, add_host_address, ask, interfaces, on_own_host, only, output};
 use super::super::{Network, Protocol, Readiness};
 use super::Builtin;
 
@@ -255,7 +255,7 @@ fn a_restarted_daemon_goes_on_where_the_other_stopped() {
         assert!(interfaces().contains(&BRIDGE.to_owned()), "pods keep their network");
         // The namespace has vanished, and nobody knows of the pod any more.
         gone.unpin().await;
-        network.gc(std::slice::from_ref(&a.attachment)).await.unwrap();
+        network.gc(only(&[&a.attachment.sandbox_id])).await.unwrap();
         assert_eq!(attach(&network, &b).await, ["10.213.0.3"], "not a's, and the other is free");
         a.serve(80, 1);
         assert_eq!(ask("127.0.0.1:8080").unwrap(), "10.213.0.1");

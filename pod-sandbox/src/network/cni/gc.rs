@@ -1,4 +1,4 @@
-//! What is collected at the daemon's start, and what is left alone. Pure.
+//! What is collected, and what is left alone. Pure.
 //!
 //! ```text
 //! our mark, no pod ──▶ DEL                    of whatever network: a renamed one's too
@@ -8,8 +8,10 @@
 //! unreadable       ──▶ no GC                  it would take away what cannot be named
 //! ```
 
+use std::collections::BTreeSet;
+
 use super::super::INTERFACE;
-use super::cache::{Entry, Survey};
+use super::cache::Survey;
 
 /// An attachment as plugins are told of it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -18,11 +20,9 @@ pub(crate) struct Valid {
     pub(crate) if_name: String,
 }
 
-/// What is to be done.
+/// What the plugins are to be told.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Plan {
-    /// To be detached.
-    pub(crate) stale: Vec<Entry>,
     pub(crate) plugins: Plugins,
     /// How many attachments are somebody else's.
     pub(crate) foreign: usize,
@@ -42,23 +42,26 @@ pub(super) fn is_of(name: &str, network: &str) -> bool {
     name.strip_prefix(network).is_some_and(|rest| rest.starts_with('-'))
 }
 
+/// The containers of this daemon's attachments, of whatever network, that are none of `pods`.
+pub(crate) fn stale(cached: &Survey, pods: &BTreeSet<String>) -> BTreeSet<String> {
+    let own = cached.own.iter().map(|entry| entry.container_id.clone());
+    own.filter(|id| !pods.contains(id)).collect()
+}
+
 /// `pods` are the sandboxes that this daemon has a record of, `network` is the one that GC is for.
-pub(crate) fn decide(cached: Survey, pods: &[&str], network: Option<&str>) -> Plan {
-    let is_pod = |id: &str| pods.contains(&id);
-    let network = network.unwrap_or_default();
+pub(crate) fn decide(cached: Survey, pods: &BTreeSet<String>, network: &str) -> Plan {
     let unreadable: Vec<String> = cached.unreadable.into_iter().filter(|name| is_of(name, network)).collect();
     // Also those whose namespace is not there: it may lie in another mount namespace, and its address is not ours to free.
-    let foreign = cached.foreign.into_iter().filter(|entry| !is_pod(&entry.container_id));
+    let foreign = cached.foreign.into_iter().filter(|entry| !pods.contains(&entry.container_id));
     let (of_network, of_others): (Vec<_>, Vec<_>) = foreign.partition(|entry| entry.network_name == network);
     let count = of_network.len() + of_others.len();
     let plugins = if unreadable.is_empty() {
-        let pods = pods.iter().map(|id| ((*id).to_owned(), INTERFACE.to_owned()));
+        let pods = pods.iter().map(|id| (id.clone(), INTERFACE.to_owned()));
         let foreign = of_network.into_iter().map(|entry| (entry.container_id, entry.if_name));
         let valid = pods.chain(foreign);
         Plugins::Collect(valid.map(|(container_id, if_name)| Valid { container_id, if_name }).collect())
     } else {
         Plugins::Spare { unreadable }
     };
-    let stale = cached.own.into_iter().filter(|entry| !is_pod(&entry.container_id)).collect();
-    Plan { stale, plugins, foreign: count }
+    Plan { plugins, foreign: count }
 }

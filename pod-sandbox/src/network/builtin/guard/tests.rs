@@ -6,7 +6,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use super::super::super::netlink::{self, nft, route};
-use super::super::super::testbed::{Pod, on_own_host, output};
+use super::super::super::testbed::{Pod, on_own_host, only, output};
 use super::super::tests::{BRIDGE, config};
 use super::super::{Builtin, LINGER, firewall};
 
@@ -137,11 +137,11 @@ fn a_pod_of_an_earlier_daemon_is_guarded_from_the_next_start_on() {
             eprintln!("SKIP: needs tc (iproute2)");
             return;
         }
-        network.gc(std::slice::from_ref(&pod.attachment)).await.unwrap();
+        network.gc(only(&[&pod.attachment.sandbox_id])).await.unwrap();
         let filters = output("tc", &["filter", "show", "dev", &veth, "ingress"]).unwrap();
         assert_eq!(filters.matches("direct-action").count(), 1, "{filters}");
         // And once more: one guard, not two.
-        network.gc(std::slice::from_ref(&pod.attachment)).await.unwrap();
+        network.gc(only(&[&pod.attachment.sandbox_id])).await.unwrap();
         assert_eq!(output("tc", &["filter", "show", "dev", &veth, "ingress"]).unwrap(), filters);
         network.detach(&pod.attachment).await.unwrap();
         assert!(route::link(&mut netlink::Socket::route().unwrap(), &veth).unwrap().is_none());

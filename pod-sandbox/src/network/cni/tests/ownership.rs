@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::fixture::{Node, attachment};
 use crate::network::Network;
+use crate::network::testbed::only;
 
 const LIST: &str = r#"{"cniVersion":"1.1.0","name":"pods","plugins":[{"type":"one"}]}"#;
 
@@ -56,7 +57,7 @@ async fn another_engines_attachment_stays_and_is_valid_for_gc() {
     write(&node, "other-theirs-eth0", &foreign("other", "theirs", "eth0").to_string());
     let before = cached(&node);
 
-    node.open().await.gc(&[attachment("ours")]).await.unwrap();
+    node.open().await.gc(only(&["ours"])).await.unwrap();
     assert_eq!(changes(&node), ["GC one"], "no DEL");
     assert_eq!(cached(&node), before);
     let mut valid = node.given("GC", "one")["cni.dev/valid-attachments"].as_array().unwrap().clone();
@@ -72,12 +73,12 @@ async fn of_two_daemons_each_collects_its_own() {
     let ours = node.open().await;
     other.attach(&attachment("of-the-other")).await.unwrap();
     ours.attach(&attachment("of-us")).await.unwrap();
-    ours.gc(&[]).await.unwrap();
+    ours.gc(only(&[])).await.unwrap();
     assert!(node.raw_calls().contains("DEL one id=of-us "));
     assert_eq!(cached(&node), ["pods-of-the-other-eth0"]);
     let valid = json!([{"containerID": "of-the-other", "ifname": "eth0"}]);
     assert_eq!(node.given("GC", "one")["cni.dev/valid-attachments"], valid);
-    other.gc(&[]).await.unwrap();
+    other.gc(only(&[])).await.unwrap();
     assert!(node.raw_calls().contains("DEL one id=of-the-other "));
     assert_eq!(cached(&node), [""; 0]);
 }
@@ -90,11 +91,11 @@ async fn an_entry_that_cannot_be_read_keeps_plugins_from_collecting() {
     // As libcni wrote it before there were cniCacheV1 entries: the result alone.
     write(&node, "pods-old-eth0", r#"{"cniVersion":"0.4.0","ips":[]}"#);
     write(&node, "elsewhere-old-eth0", "half of a fi");
-    network.gc(&[]).await.unwrap();
+    network.gc(only(&[])).await.unwrap();
     assert_eq!(changes(&node), ["ADD one", "DEL one"], "its own is collected all the same");
     assert_eq!(cached(&node), ["elsewhere-old-eth0", "pods-old-eth0"]);
     fs::remove_file(node.path("cache/results/pods-old-eth0")).unwrap();
-    network.gc(&[]).await.unwrap();
+    network.gc(only(&[])).await.unwrap();
     assert_eq!(changes(&node).last().unwrap(), "GC one", "another network's does not matter");
 }
 
@@ -103,14 +104,14 @@ async fn its_own_is_collected_whatever_the_network_is_called_by_now() {
     let node = shared_node();
     node.open().await.attach(&attachment("stale")).await.unwrap();
     node.conf("10-pods.conflist", &LIST.replace("pods", "renamed"));
-    node.open().await.gc(&[]).await.unwrap();
+    node.open().await.gc(only(&[])).await.unwrap();
     assert_eq!(changes(&node), ["ADD one", "DEL one", "GC one"]);
     assert_eq!(node.given("DEL", "one")["name"], "pods");
     assert_eq!(cached(&node), [""; 0]);
 
     node.open().await.attach(&attachment("stale")).await.unwrap();
     fs::remove_file(node.path("net.d/10-pods.conflist")).unwrap();
-    node.open().await.gc(&[]).await.unwrap();
+    node.open().await.gc(only(&[])).await.unwrap();
     assert_eq!(cached(&node), [""; 0], "without any configuration, too");
 }
 
@@ -120,7 +121,7 @@ async fn an_unmarked_entry_of_a_pod_with_a_record_is_its_own() {
     let node = shared_node();
     write(&node, "pods-ours-eth0", &foreign("pods", "ours", "eth0").to_string());
     let network = node.open().await;
-    network.gc(&[attachment("ours")]).await.unwrap();
+    network.gc(only(&["ours"])).await.unwrap();
     let valid = json!([{"containerID": "ours", "ifname": "eth0"}]);
     assert_eq!(node.given("GC", "one")["cni.dev/valid-attachments"], valid);
     network.detach(&attachment("ours")).await.unwrap();
@@ -136,6 +137,6 @@ async fn a_copy_of_an_own_entry_is_not_taken_for_it() {
     network.attach(&attachment("ours")).await.unwrap();
     let entry = fs::read_to_string(node.path("cache/results/pods-ours-eth0")).unwrap();
     write(&node, "pods-kept-for-later", &entry.replace("\"ours\"", "\"kept\""));
-    network.gc(&[attachment("ours")]).await.unwrap();
+    network.gc(only(&["ours"])).await.unwrap();
     assert_eq!(changes(&node), ["ADD one"]);
 }

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use super::fixture::Node;
 use crate::network::netlink::{Socket, route};
-use crate::network::testbed::{Pod, ask, interfaces, on_own_host, output};
+use crate::network::testbed::{Pod, ask, interfaces, on_own_host, only, output};
 use crate::network::{Network, Protocol, Readiness};
 
 /// Where distributions and Kubernetes put them; `LINKSPAN_CNI_BIN` comes first if it is set.
@@ -166,7 +166,7 @@ fn real_plugins_tell_their_status_and_collect_what_was_lost() {
         network.attach(&a.attachment).await.unwrap();
         network.attach(&b.attachment).await.unwrap();
         b.unpin().await;
-        network.gc(std::slice::from_ref(&a.attachment)).await.unwrap();
+        network.gc(only(&[&a.attachment.sandbox_id])).await.unwrap();
         assert_eq!(reserved(&node), ["10.214.0.2"]);
         network.detach(&a.attachment).await.unwrap();
     });

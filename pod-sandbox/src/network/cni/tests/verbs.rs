@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::fixture::{Node, attachment};
+use crate::network::testbed::only;
 use crate::network::{Error, PortMapping, Protocol};
 
 const CHAIN: &str = r#"{"cniVersion":"1.0.0","name":"pods","plugins":[
@@ -249,7 +250,7 @@ async fn gc_deletes_stale_attachments_and_tells_plugins_the_valid_ones() {
     let network = node.open().await;
     network.attach(&attachment("alive")).await.unwrap();
     network.attach(&attachment("stale")).await.unwrap();
-    network.gc(&[attachment("alive")]).await.unwrap();
+    network.gc(only(&["alive"])).await.unwrap();
     let calls: Vec<String> = node.calls().into_iter().filter(|call| !call.starts_with("STATUS")).collect();
     assert_eq!(calls[4..], ["DEL two", "DEL one", "GC one", "GC two"]);
     assert!(node.raw_calls().contains("DEL two id=stale"));
