@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 use std::pin::pin;
+use std::time::Duration;
 
 use linkspan_image::{Credentials, ImageId, PullProgress, PullRequest, PullStage};
+use linkspan_pod_sandbox::Operation;
 use linkspan_pod_sandbox::model::{ContainerFilter, ContainerState, SandboxFilter, SandboxState};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
@@ -77,6 +79,18 @@ impl admin::admin_server::Admin for Admin {
         }))
     }
 
+    async fn operations(&self, _: Request<admin::OperationsRequest>) -> Answer<admin::OperationsResponse> {
+        let operations = self.app.pods.operations().into_iter().map(operation).collect();
+        Ok(Response::new(admin::OperationsResponse { operations }))
+    }
+
+    async fn explain(&self, request: Request<admin::ExplainRequest>) -> Answer<admin::ExplainResponse> {
+        let id = not_empty(request.into_inner().id, "id")?;
+        let facts = self.app.pods.explain(&id).await.map_err(status::of)?;
+        let facts = facts.into_iter().map(|(about, text)| admin::Fact { about, text }).collect();
+        Ok(Response::new(admin::ExplainResponse { facts }))
+    }
+
     type PullStream = ProgressStream;
 
     async fn pull(&self, request: Request<admin::PullRequest>) -> Answer<ProgressStream> {
@@ -105,6 +119,21 @@ impl admin::admin_server::Admin for Admin {
         let images = self.app.images.clone();
         let load = async move { images.load(&path, Some(sender)).await };
         Ok(Response::new(with_progress(progress, load)))
+    }
+}
+
+fn operation(operation: Operation) -> admin::Operation {
+    let milliseconds = |lasts: Duration| u64::try_from(lasts.as_millis()).unwrap_or(u64::MAX);
+    let stages = operation.stages.into_iter();
+    admin::Operation {
+        what: operation.what.to_owned(),
+        subject: operation.subject,
+        lasts_ms: milliseconds(operation.lasts),
+        stages: stages
+            .map(|(name, lasts)| admin::Stage { name: name.into_owned(), lasts_ms: milliseconds(lasts) })
+            .collect(),
+        failures: operation.failures,
+        last_error: operation.last_error.unwrap_or_default(),
     }
 }
 

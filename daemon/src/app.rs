@@ -14,7 +14,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::Error;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, OfPods};
 use crate::nri::Nri;
 use crate::streaming::Desk;
 
@@ -67,7 +67,7 @@ impl App {
             network,
             pods,
             nri,
-            metrics: Metrics::new(move || counted.collected()),
+            metrics: Metrics::new(move || OfPods::read(&counted)),
             desk,
             started_at: Timestamp::now(),
             ending: watch::Sender::new(false),

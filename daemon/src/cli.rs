@@ -1,7 +1,9 @@
 //! The commands of `linkspan`.
 
 pub(crate) mod client;
+mod explain;
 mod image;
+mod operations;
 mod progress;
 mod status;
 
@@ -51,6 +53,19 @@ enum Command {
         /// Print JSON.
         #[arg(long)]
         json: bool,
+        /// Show what is under way instead: each operation, for how long, in which stages, and how it failed.
+        #[arg(long)]
+        operations: bool,
+    },
+    /// Say why a pod or container is as it is: what is under way, what it waits for, what it holds.
+    Explain {
+        #[command(flatten)]
+        daemon: client::DaemonFlags,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+        /// A pod's or container's ID, or the beginning of one; or a pod's name, with its namespace or without.
+        id: String,
     },
     /// Pull, load, list, inspect and remove images.
     Image {
@@ -92,7 +107,9 @@ fn run(command: Command) -> Result<(), Error> {
             print(&check::render(&findings))?;
             if check::is_wrong(&findings) { Err(Error::CheckFailed) } else { Ok(()) }
         }
-        Command::Status { daemon, json } => run_client(status::run(&daemon, json))?,
+        Command::Status { daemon, json, operations: true } => run_client(operations::run(&daemon, json))?,
+        Command::Status { daemon, json, operations: false } => run_client(status::run(&daemon, json))?,
+        Command::Explain { daemon, json, id } => run_client(explain::run(&daemon, json, id))?,
         Command::Image { command, daemon } => run_client(image::run(command, &daemon))?,
     }
 }

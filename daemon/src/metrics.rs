@@ -7,13 +7,14 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use linkspan_pod_sandbox::Pods;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
@@ -46,24 +47,59 @@ struct OrphanLabels {
     kind: &'static str,
 }
 
-/// What was collected since the daemon's start, by kind.
-struct Orphans<F>(F);
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OperationLabels {
+    operation: &'static str,
+}
 
-impl<F> fmt::Debug for Orphans<F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Orphans")
+/// What is asked of the pods whenever somebody reads.
+#[derive(Debug, Default)]
+pub(crate) struct OfPods {
+    /// What was collected since the daemon's start, by kind.
+    pub(crate) orphans: BTreeMap<&'static str, u64>,
+    /// How many of each are under way, and for how long the oldest has been.
+    pub(crate) operations: BTreeMap<&'static str, (i64, Duration)>,
+}
+
+impl OfPods {
+    pub(crate) fn read(pods: &Pods) -> Self {
+        let mut operations = BTreeMap::new();
+        for operation in pods.operations() {
+            let (count, oldest) = operations.entry(operation.what).or_insert((0, Duration::ZERO));
+            *count += 1;
+            *oldest = operation.lasts.max(*oldest);
+        }
+        Self { orphans: pods.collected(), operations }
     }
 }
 
-impl<F> Collector for Orphans<F>
-where
-    F: Fn() -> BTreeMap<&'static str, u64> + Send + Sync + 'static,
-{
+struct Asks<F>(F);
+
+impl<F> fmt::Debug for Asks<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Asks")
+    }
+}
+
+impl<F: Fn() -> OfPods + Send + Sync + 'static> Collector for Asks<F> {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let OfPods { orphans, operations } = (self.0)();
         let help = "Things of pods that nobody owned any more and that were removed: more than none is a fault of the daemon's, or somebody's hand";
-        let mut encoder = encoder.encode_descriptor("orphans_collected", help, None, MetricType::Counter)?;
-        for (kind, count) in (self.0)() {
-            ConstCounter::new(count).encode(encoder.encode_family(&OrphanLabels { kind })?)?;
+        let mut family = encoder.encode_descriptor("orphans_collected", help, None, MetricType::Counter)?;
+        for (kind, count) in orphans {
+            ConstCounter::new(count).encode(family.encode_family(&OrphanLabels { kind })?)?;
+        }
+        let help = "Changes of pods and containers that are under way";
+        let mut family = encoder.encode_descriptor("operations", help, None, MetricType::Gauge)?;
+        for (operation, (count, _)) in &operations {
+            ConstGauge::new(*count).encode(family.encode_family(&OperationLabels { operation })?)?;
+        }
+        let help = "For how long the oldest of them has been under way";
+        let unit = Some(&Unit::Seconds);
+        let mut family = encoder.encode_descriptor("operation_oldest", help, unit, MetricType::Gauge)?;
+        for (operation, (_, oldest)) in &operations {
+            let oldest = ConstGauge::new(oldest.as_secs_f64());
+            oldest.encode(family.encode_family(&OperationLabels { operation })?)?;
         }
         Ok(())
     }
@@ -80,8 +116,7 @@ impl Drop for SessionCount {
 }
 
 impl Metrics {
-    /// `orphans` says how many things that nobody owned were collected, by kind.
-    pub(crate) fn new(orphans: impl Fn() -> BTreeMap<&'static str, u64> + Send + Sync + 'static) -> Self {
+    pub(crate) fn new(of_pods: impl Fn() -> OfPods + Send + Sync + 'static) -> Self {
         let mut registry = Registry::with_prefix("linkspan");
         // 0.5 ms to 262 s: from Version to a slow pull.
         let histogram: fn() -> Histogram = || Histogram::new(exponential_buckets(0.000_5, 2.0, 20));
@@ -98,7 +133,7 @@ impl Metrics {
             "Streaming sessions that are open, by the RPC that began them",
             streaming_sessions.clone(),
         );
-        registry.register_collector(Box::new(Orphans(orphans)));
+        registry.register_collector(Box::new(Asks(of_pods)));
         registry.register("build", "This release", Info::new(vec![("version", crate::VERSION)]));
         Self { registry: Arc::new(registry), rpc_duration, streaming_sessions }
     }

@@ -505,11 +505,19 @@ impl Runtime {
         self.app.desk.url(ticket).map_err(status::of)
     }
 
+    /// What is under way, in words.
+    fn operations(&self) -> Vec<serde_json::Value> {
+        let told = self.app.pods.operations().into_iter();
+        let one = |operation: pod_sandbox::Operation| serde_json::json!({ "subject": operation.subject, "operation": operation.to_string() });
+        told.map(one).collect()
+    }
+
     /// What `crictl info` shows beside the conditions.
     fn verbose_info(&self, handlers: &[pod_sandbox::model::HandlerStatus]) -> BTreeMap<String, String> {
         BTreeMap::from([
             ("config".to_owned(), self.app.config_json.to_string()),
             ("cni".to_owned(), self.app.network.verbose().to_string()),
+            ("operations".to_owned(), serde_json::json!(self.operations()).to_string()),
             // With what is wrong with a handler, for which the answer itself has no field.
             ("handlers".to_owned(), serde_json::json!(handlers).to_string()),
         ])

@@ -10,6 +10,7 @@ use crate::container::record::ContainerRecord;
 use crate::container::remove::release_runtime;
 use crate::container::state::{EXIT_CODE_LOST, State};
 use crate::error::Error;
+use crate::kernel_state;
 use crate::model::{ContainerId, SandboxId};
 use crate::plugins;
 use crate::pods::Inner;
@@ -173,13 +174,16 @@ pub(crate) fn clean_up(inner: &Arc<Inner>, record: Arc<ContainerRecord>) {
     let task_inner = Arc::clone(inner);
     inner.tasks.spawn(async move {
         let inner = task_inner;
-        let _lock = inner.locks.exclusive(record.id.as_str()).await;
-        if !inner.table.snapshot().containers.contains_key(&record.id) {
-            return;
-        }
-        if let Err(error) = release_runtime(&inner, &record).await {
-            tracing::warn!(container_id = %record.id, %error, "not all of an exited container is gone; removal tries again");
-        }
+        let cleaning = async {
+            let _lock = inner.locks.exclusive(record.id.as_str()).await;
+            if !inner.table.snapshot().containers.contains_key(&record.id) {
+                return;
+            }
+            if let Err(error) = release_runtime(&inner, &record).await {
+                tracing::warn!(container_id = %record.id, %error, "not all of an exited container is gone; removal tries again");
+            }
+        };
+        inner.operations.run("clean-up after its exit", &record.id, cleaning).await;
     });
 }
 
@@ -214,7 +218,9 @@ pub(crate) fn abandoned(inner: &Arc<Inner>, record: &Arc<ContainerRecord>) {
     let (task_inner, record) = (Arc::clone(inner), Arc::clone(record));
     inner.tasks.spawn(async move {
         let inner = task_inner;
-        let Some(ended) = inner.closing.run_until_cancelled(end_abandoned(&inner, &record)).await else { return };
+        let ending = end_abandoned(&inner, &record);
+        let ending = inner.operations.run("end of a container without its monitor", &record.id, ending);
+        let Some(ended) = inner.closing.run_until_cancelled(ending).await else { return };
         if let Err(error) = ended {
             tracing::error!(container_id = %record.id, %error, "the end of a container without a monitor is not noted");
         }
@@ -258,11 +264,8 @@ pub(crate) async fn kill(process: &Process) {
         let refused = process.signal(KILL).err();
         if since.elapsed() >= REMIND_AFTER {
             let error = refused.map(|error| error.to_string()).unwrap_or_default();
-            tracing::error!(
-                pid,
-                error,
-                "a process does not die; it may be stuck in the kernel (/proc/<pid>/stack)"
-            );
+            let state = kernel_state::words(pid);
+            tracing::error!(pid, error, state, "a process does not die");
             since = Instant::now();
         }
         tokio::time::sleep(LOOK_AGAIN).await;

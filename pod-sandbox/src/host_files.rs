@@ -21,6 +21,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::error::{Error, Refusal};
 use crate::model::{SandboxConfig, SandboxId, SandboxState};
+use crate::operations::stage;
 use crate::sandbox::record::SandboxRecord;
 use crate::table::Table;
 
@@ -169,6 +170,15 @@ impl HostFiles {
     /// [`Error::FileSystemHangs`] names the path and the stage; [`Error::Refused`] once the pod is not ready; those of
     /// `work`.
     pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        access: HostAccess,
+        work: impl FnOnce(&Step) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let name = format!("{} {}", access.stage, access.path.display());
+        stage(name, self.run_steps(access, work)).await
+    }
+
+    async fn run_steps<T: Send + 'static>(
         &self,
         access: HostAccess,
         work: impl FnOnce(&Step) -> Result<T, Error> + Send + 'static,

@@ -3,7 +3,10 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use crate::operations::stage;
 use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
+
+const TURN: &str = "waits for what else acts on it";
 
 /// Locks by ID. Fair: who asked first goes first, so that a stop is not starved by creates.
 ///
@@ -20,11 +23,11 @@ pub(crate) type Shared = OwnedRwLockReadGuard<()>;
 
 impl Locks {
     pub(crate) async fn exclusive(&self, id: &str) -> Exclusive {
-        self.of(id).write_owned().await
+        stage(TURN, self.of(id).write_owned()).await
     }
 
     pub(crate) async fn shared(&self, id: &str) -> Shared {
-        self.of(id).read_owned().await
+        stage(TURN, self.of(id).read_owned()).await
     }
 
     fn of(&self, id: &str) -> Arc<RwLock<()>> {

@@ -78,6 +78,7 @@ impl Pods {
             monitors: Default::default(),
             tasks: Default::default(),
             collected: Default::default(),
+            operations: Default::default(),
             turns_to_undo: Semaphore::new(unfinished::AT_A_TIME),
             closing: Default::default(),
         });

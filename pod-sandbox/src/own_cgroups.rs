@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::error::Error;
+use crate::operations::stage;
 use crate::pods::Inner;
 use crate::sandbox::record::{PodCgroup, SandboxRecord};
 use crate::table::blocking;
@@ -91,9 +92,9 @@ pub(crate) async fn close(inner: &Inner) -> Result<(), Error> {
 /// what nobody else is in by now. Gone: Ok.
 pub(crate) async fn remove_pods(inner: &Inner, record: &SandboxRecord) -> Result<(), Error> {
     let PodCgroup { parent, pause, made } = &record.cgroup;
-    inner.cgroups.remove(pause).await?;
+    stage("removing the pod's cgroups", inner.cgroups.remove(pause)).await?;
     if *parent == inner.pod_cgroup(record.id.as_str()) {
-        return Ok(inner.cgroups.remove(parent).await?);
+        return Ok(stage("removing the pod's cgroups", inner.cgroups.remove(parent)).await?);
     }
     for path in made.iter().rev() {
         if !inner.cgroups.remove_if_empty(path)? {

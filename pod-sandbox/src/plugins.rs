@@ -33,6 +33,9 @@ pub(crate) use telling::{
 };
 pub(crate) use wishes::apply;
 
+/// The stage of an operation that waits for them.
+const ASKED: &str = "NRI plugins";
+
 /// What an operation waits for.
 pub type Told<'a> = Pin<Box<dyn Future<Output = Result<Answer, PluginError>> + Send + 'a>>;
 

@@ -4,6 +4,7 @@
 //! waits. Dropping the future of such a method is safe at any time. Reads are served from the snapshot at once.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -29,6 +30,7 @@ use crate::layout::Layout;
 use crate::locks::Locks;
 use crate::model::{ContainerId, ContainerMetadata, SandboxId, SandboxMetadata};
 use crate::network::Network;
+use crate::operations::Operations;
 use crate::own_cgroups;
 use crate::plugins::{Plugins, StopNews};
 use crate::selinux::Levels;
@@ -96,18 +98,27 @@ pub(crate) struct Inner {
     /// Those that may try to undo at this moment.
     pub(crate) turns_to_undo: Semaphore,
     pub(crate) collected: Counts,
+    /// What is under way.
+    pub(crate) operations: Arc<Operations>,
     /// Cancelled when the daemon goes down: from then on its pods are the next one's.
     pub(crate) closing: CancellationToken,
 }
 
 impl Inner {
-    /// Runs `work` to its end, whether or not the caller stays.
-    pub(crate) async fn detached<T, F>(&self, what: &'static str, work: F) -> Result<T, Error>
+    /// Runs `work` on `subject` to its end, whether or not the caller stays.
+    pub(crate) async fn detached<T, F>(
+        &self,
+        what: &'static str,
+        subject: impl Display,
+        work: F,
+    ) -> Result<T, Error>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, Error>> + Send + 'static,
     {
         self.check_open()?;
+        let (operations, subject) = (Arc::clone(&self.operations), subject.to_string());
+        let work = async move { operations.run(what, subject, work).await };
         let task = self.tasks.spawn(work.in_current_span());
         task.await.unwrap_or_else(|_| Err(Error::Lost { what: what.to_owned() }))
     }

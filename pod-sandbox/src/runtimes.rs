@@ -13,6 +13,7 @@ use crate::error::Error;
 use crate::handler::Handler;
 use crate::layout::Layout;
 use crate::mounts;
+use crate::operations::stage;
 use crate::pods::Inner;
 use crate::records::Found;
 use crate::sandbox::record::SandboxRecord;
@@ -78,7 +79,7 @@ impl Inner {
             if !runtime.keeps(id) {
                 return Ok(());
             }
-            match runtime.delete(id, true).await {
+            match stage("runtime delete", runtime.delete(id, true)).await {
                 Err(RuntimeError::RuntimeMissing { source, .. })
                     if source.kind() == io::ErrorKind::NotFound => {}
                 deleted => return Ok(deleted?),

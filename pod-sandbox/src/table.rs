@@ -17,6 +17,7 @@ use crate::container::state as container;
 use crate::error::Error;
 use crate::events::{Event, EventKind, Pod};
 use crate::model::{ContainerId, SandboxId};
+use crate::operations::stage;
 use crate::records::{Recorded, Records};
 use crate::sandbox::record::SandboxRecord;
 use crate::sandbox::state as sandbox;
@@ -152,12 +153,20 @@ impl Table {
         // In this order: one that is there by now is no longer announced, or reserved.
         let reserved = self.reserved.lock().unwrap_or_else(PoisonError::into_inner).clone();
         known.containers.extend(reserved.iter().map(ToString::to_string));
-        let announced = self.announced().clone();
-        for snapshot in [&announced, &*self.snapshot()] {
-            known.sandboxes.extend(snapshot.sandboxes.keys().map(ToString::to_string));
-            known.containers.extend(snapshot.containers.keys().map(ToString::to_string));
-        }
+        let all = self.with_half_made();
+        known.sandboxes.extend(all.sandboxes.keys().map(ToString::to_string));
+        known.containers.extend(all.containers.keys().map(ToString::to_string));
         known
+    }
+
+    /// Those that are made, and those that are being made or undone.
+    pub(crate) fn with_half_made(&self) -> Snapshot {
+        // In this order: one that is there by now is no longer announced.
+        let mut all = self.announced().clone();
+        let made = self.snapshot();
+        all.sandboxes.extend(made.sandboxes.iter().map(|(id, record)| (id.clone(), Arc::clone(record))));
+        all.containers.extend(made.containers.iter().map(|(id, record)| (id.clone(), Arc::clone(record))));
+        all
     }
 
     /// Takes back [`Table::announce`].
@@ -378,7 +387,7 @@ pub(crate) async fn blocking<T: Send + 'static>(
     what: &'static str,
     work: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
-    let done = tokio::task::spawn_blocking(work).await;
+    let done = stage(what, tokio::task::spawn_blocking(work)).await;
     done.unwrap_or_else(|_| Err(Error::Lost { what: what.to_owned() }))
 }
 

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 
 use crate::error::Error;
+use crate::operations::stage;
 
 type Ending = Pin<Box<dyn Future<Output = Result<(), Error>> + Send>>;
 type Step = Box<dyn FnOnce() -> Ending + Send>;
@@ -46,7 +47,7 @@ impl Undo {
         let mut all = true;
         while let Some((step, undo)) = self.steps.pop() {
             tracing::debug!(step, "undoing");
-            if let Err(error) = undo().await {
+            if let Err(error) = stage(format!("undoing: {step}"), undo()).await {
                 tracing::warn!(step, %error, "could not undo");
                 all = false;
             }

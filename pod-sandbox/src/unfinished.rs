@@ -14,6 +14,7 @@ use crate::container::remove::{release_files, release_runtime};
 use crate::error::Error;
 use crate::exits;
 use crate::host_files::HostAccess;
+use crate::operations::{self, stage};
 use crate::pods::Inner;
 use crate::sandbox::record::SandboxRecord;
 use crate::sandbox::{remove, stop};
@@ -91,17 +92,19 @@ impl Unfinished {
             let ending = async {
                 let mut pause = after;
                 loop {
-                    tokio::time::sleep(pause).await;
+                    stage("waits for its next try", tokio::time::sleep(pause)).await;
                     pause = (pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
-                    let _turn = inner.turns_to_undo.acquire().await;
+                    let _turn = stage("waits for other undos", inner.turns_to_undo.acquire()).await;
                     match self.try_to_end(&inner).await {
                         Ok(()) => return tracing::info!(id = self.id(), "what was left of a failed create is gone"),
                         Err(error) => {
+                            operations::has_failed(&error);
                             tracing::warn!(id = self.id(), %error, again_in = ?pause, "what a failed create left is not gone yet");
                         }
                     }
                 }
             };
+            let ending = inner.operations.run("undo of what was half made", self.id(), ending);
             // A daemon that goes down leaves it to the next one, which has the record.
             inner.closing.run_until_cancelled(ending).await;
         });

@@ -14,6 +14,8 @@ fn the_documented_lines_parse() {
         "linkspan config show --prefix /tmp/x",
         "linkspan check --prefix /tmp/x",
         "linkspan status --json --socket /run/x.sock",
+        "linkspan status --operations",
+        "linkspan explain --json default/web",
         "linkspan image pull busybox --prefix /tmp/x",
         "linkspan image --socket /run/x.sock pull --creds a:b busybox",
         "linkspan image ls -q",

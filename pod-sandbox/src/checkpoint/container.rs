@@ -40,7 +40,7 @@ impl Pods {
         let record = find::container(&self.inner.table.snapshot(), id)?;
         validate::path("location", location)?;
         let location = PathBuf::from(location);
-        let inner = Arc::clone(&self.inner);
+        let (inner, subject) = (Arc::clone(&self.inner), record.id.clone());
         let sandbox = find::sandbox(&inner.table.snapshot(), record.sandbox_id.as_str())?;
         let (access, dir) = (HostAccess::new(&sandbox.config, "looking at", &location), location.clone());
         let is_dir = inner.host_files.run(access, move |_| Ok(dir.is_dir()));
@@ -66,7 +66,7 @@ impl Pods {
             tracing::info!(container_id = %record.id, location = %location.display(), "container checkpointed");
             Ok(())
         });
-        self.inner.detached("CheckpointContainer", work).await
+        self.inner.detached("CheckpointContainer", subject, work).await
     }
 }
 

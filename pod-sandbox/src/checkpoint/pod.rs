@@ -80,7 +80,7 @@ impl Pods {
         let access = HostAccess::new(&sandbox.config, "looking at", &path);
         let output = self.inner.host_files.run(access, move |_| output(path)).await?;
         let means = means(&self.inner, &sandbox.handler).await?;
-        let inner = Arc::clone(&self.inner);
+        let (inner, subject) = (Arc::clone(&self.inner), sandbox.id.clone());
         let ids = container_ids.to_vec();
         let timeout = budget.unwrap_or(inner.settings.runtime_timeout);
         let work = Box::pin(async move {
@@ -131,7 +131,7 @@ impl Pods {
             tracing::info!(sandbox_id = %sandbox.id, output = %output.display(), "pod checkpointed");
             Ok(())
         });
-        self.inner.detached("CheckpointPod", work).await
+        self.inner.detached("CheckpointPod", subject, work).await
     }
 }
 

@@ -57,6 +57,7 @@ impl Pods {
         let configs = matched(&manifest, &request.container_configs)?;
 
         let pods = self.clone();
+        let subject = request.config.metadata.name.clone();
         let work = Box::pin(async move {
             let sandbox = pods.run_sandbox(request.config, &request.runtime_handler).await?;
             let mut containers = Vec::new();
@@ -74,7 +75,7 @@ impl Pods {
             }
             Ok(Restored { sandbox, containers })
         });
-        self.inner.detached("RestorePod", work).await
+        self.inner.detached("RestorePod", subject, work).await
     }
 }
 

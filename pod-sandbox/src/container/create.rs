@@ -22,6 +22,7 @@ use crate::error::{Error, Refusal};
 use crate::exits;
 use crate::find;
 use crate::model::{ContainerConfig, ContainerId, ContainerState, SandboxId};
+use crate::operations::stage;
 use crate::plugins::{self, What};
 use crate::pods::{Inner, Pods};
 use crate::sandbox::record::SandboxRecord;
@@ -60,7 +61,12 @@ impl Pods {
             drop(inner.locks.shared(record.id.as_str()).await);
         }
         let find = || same().map(|record| reused(&record));
-        let work = || Box::pin(run(Arc::clone(&inner), sandbox.id.clone(), config, None));
+        let subject = format!("{} in {}", config.metadata.name, sandbox.id);
+        let work = || {
+            let work = Box::pin(run(Arc::clone(&inner), sandbox.id.clone(), config, None));
+            let operations = Arc::clone(&inner.operations);
+            async move { operations.run("CreateContainer", subject, work).await }
+        };
         inner.creating_containers.join(name.clone(), &inner.tasks, find, work).await
     }
 }
@@ -135,10 +141,11 @@ async fn steps(
 ) -> Result<ContainerId, Error> {
     let runtime = &inner.handler(&sandbox.handler)?.runtime;
     let reserved = reserve::run(inner, sandbox, config, archive, undo);
-    let (reserved, features) = tokio::join!(reserved, runtime.features());
+    let (reserved, features) = tokio::join!(reserved, stage("runtime features", runtime.features()));
     let (reserved, features) = (reserved?, features?);
     let id = reserved.record.id.clone();
-    let facts = facts::read(inner, sandbox, &reserved, features).await?;
+    let facts =
+        stage("looking at its image and volumes", facts::read(inner, sandbox, &reserved, features)).await?;
     let plan = plan::decide(reserved, sandbox, &facts)?;
     apply::run(inner, plan, undo).await?;
     Ok(id)

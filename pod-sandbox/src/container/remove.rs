@@ -9,6 +9,7 @@ use super::state::{Request, State, Verdict, admit};
 use super::stop;
 use crate::error::Error;
 use crate::model::ContainerId;
+use crate::operations::stage;
 use crate::plugins::{self, What};
 use crate::pods::{Inner, Pods};
 use crate::table::blocking;
@@ -23,13 +24,13 @@ impl Pods {
     pub async fn remove_container(&self, id: &str) -> Result<(), Error> {
         let found = find::container(&self.inner.table.snapshot(), id);
         let Some(record) = find::if_there(found)? else { return Ok(()) };
-        let id = record.id.clone();
+        let (id, subject) = (record.id.clone(), record.id.clone());
         let inner = Arc::clone(&self.inner);
         let work = Box::pin(async move {
             let _lock = inner.locks.exclusive(id.as_str()).await;
             locked(&inner, &id).await
         });
-        self.inner.detached("RemoveContainer", work).await
+        self.inner.detached("RemoveContainer", subject, work).await
     }
 }
 
@@ -60,21 +61,21 @@ pub(crate) async fn locked(inner: &Arc<Inner>, id: &ContainerId) -> Result<(), E
 /// system. Each step succeeds if what it is about is gone already.
 pub(crate) async fn release_runtime(inner: &Arc<Inner>, record: &ContainerRecord) -> Result<(), Error> {
     if record.shares_pid_namespace() {
-        inner.cgroups.kill_all(&record.cgroup_path).await?;
+        stage("killing what is in its cgroup", inner.cgroups.kill_all(&record.cgroup_path)).await?;
     }
     inner.delete_from_runtime(&record.handler, record.id.as_str(), Some(&record.cgroup_path)).await?;
-    inner.cgroups.remove(&record.cgroup_path).await?;
+    stage("removing its cgroup", inner.cgroups.remove(&record.cgroup_path)).await?;
     let bundle = inner.layout.bundle(&record.sandbox_id, &record.id);
     image_volumes::unmount(inner, record, &bundle).await?;
-    Ok(inner.images.unmount_rootfs(&bundle.join("rootfs")).await?)
+    Ok(stage("unmounting its root file system", inner.images.unmount_rootfs(&bundle.join("rootfs"))).await?)
 }
 
 /// What it holds on disk.
 pub(crate) async fn release_files(inner: &Arc<Inner>, record: &ContainerRecord) -> Result<(), Error> {
     if let Some(monitor) = inner.monitor(&record.sandbox_id) {
-        monitor.forget(record.id.as_str()).await?;
+        stage("the monitor forgets it", monitor.forget(record.id.as_str())).await?;
     }
-    inner.images.remove_rootfs(record.id.as_str()).await?;
+    stage("removing its root file system", inner.images.remove_rootfs(record.id.as_str())).await?;
     let dirs = [inner.layout.bundle(&record.sandbox_id, &record.id), inner.layout.volumes(&record.id)];
     blocking("removing a container's directories", move || {
         dirs.iter().try_for_each(|dir| mounts::remove_tree(dir))

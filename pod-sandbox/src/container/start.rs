@@ -11,6 +11,7 @@ use crate::checkpoint::restore;
 use crate::error::{Error, Refusal};
 use crate::find;
 use crate::model::ContainerId;
+use crate::operations::stage;
 use crate::plugins::{self, What};
 use crate::pods::{Inner, Pods};
 use crate::sandbox::state as sandbox;
@@ -23,13 +24,13 @@ impl Pods {
     /// is not ready. If the runtime cannot start it, its words are in the error and the container is removed.
     pub async fn start_container(&self, id: &str) -> Result<(), Error> {
         let record = find::container(&self.inner.table.snapshot(), id)?;
-        let inner = Arc::clone(&self.inner);
+        let (inner, subject) = (Arc::clone(&self.inner), record.id.clone());
         let work = Box::pin(async move {
             let _sandbox = inner.locks.shared(record.sandbox_id.as_str()).await;
             let _lock = inner.locks.exclusive(record.id.as_str()).await;
             locked(&inner, &record.id).await
         });
-        self.inner.detached("StartContainer", work).await
+        self.inner.detached("StartContainer", subject, work).await
     }
 }
 
@@ -71,7 +72,10 @@ async fn locked(inner: &Arc<Inner>, id: &ContainerId) -> Result<(), Error> {
 async fn start(inner: &Arc<Inner>, record: &Arc<ContainerRecord>) -> Result<(), Error> {
     plugins::container_is_about_to(inner, record, What::StartContainer).await?;
     match record.state {
-        State::AwaitsRestore => restore::start(inner, record).await,
-        _ => Ok(inner.runtime(&record.handler)?.start(record.id.as_str()).await?),
+        State::AwaitsRestore => stage("runtime restore", restore::start(inner, record)).await,
+        _ => {
+            let runtime = inner.runtime(&record.handler)?;
+            Ok(stage("runtime start", runtime.start(record.id.as_str())).await?)
+        }
     }
 }

@@ -18,7 +18,9 @@ use super::state::{Request, State, Verdict, admit};
 use crate::error::{Error, Refusal};
 use crate::exits;
 use crate::find;
+use crate::kernel_state;
 use crate::model::{ContainerId, Signal};
+use crate::operations::stage;
 use crate::pods::{Inner, Pods};
 
 /// Between two SIGKILLs. One is enough, unless the process is stuck in the kernel.
@@ -162,8 +164,9 @@ pub(crate) async fn by_id(inner: &Arc<Inner>, id: &ContainerId, grace: Duration)
     if begin {
         let (task_inner, record) = (Arc::clone(inner), Arc::clone(record));
         inner.tasks.spawn(async move {
-            let closing = task_inner.closing.clone();
-            closing.run_until_cancelled(run(task_inner, record)).await;
+            let (closing, operations) = (task_inner.closing.clone(), Arc::clone(&task_inner.operations));
+            let id = record.id.clone();
+            closing.run_until_cancelled(operations.run("stop", id, run(task_inner, record))).await;
         });
     }
     let gone = inner.closing.run_until_cancelled(gone(inner, id)).await;
@@ -195,11 +198,18 @@ async fn run(inner: Arc<Inner>, record: Arc<ContainerRecord>) {
         match next {
             Next::Leave => return,
             Next::Kill => break,
-            Next::WaitUntil(deadline) => tokio::select! {
-                () = gone(&inner, id) => break,
-                () = tokio::time::sleep_until(deadline) => {}
-                () = changed.notified() => {}
-            },
+            Next::WaitUntil(deadline) => {
+                let waits = async {
+                    tokio::select! {
+                        () = gone(&inner, id) => true,
+                        () = tokio::time::sleep_until(deadline) => false,
+                        () = changed.notified() => false,
+                    }
+                };
+                if stage("its time of grace", waits).await {
+                    break;
+                }
+            }
         }
     }
     for attempt in 0_u32.. {
@@ -210,7 +220,7 @@ async fn run(inner: Arc<Inner>, record: Arc<ContainerRecord>) {
         tokio::select! {
             biased;
             () = gone(&inner, id) => break,
-            () = killed => {}
+            () = stage("SIGKILL was sent", killed) => {}
         }
         // However it came that nobody told it.
         let is_dead = record.state.process().is_some_and(|process| !process.is_alive());
@@ -218,7 +228,8 @@ async fn run(inner: Arc<Inner>, record: Arc<ContainerRecord>) {
             tracing::warn!(container_id = %id, %error, "the exit of a container that is stopped cannot be read");
         }
         if attempt % REMIND_EVERY == REMIND_EVERY - 1 {
-            tracing::error!(container_id = %id, attempt, "container does not die; its process may be stuck in the kernel");
+            let state = record.state.process().map(|process| kernel_state::words(process.pid));
+            tracing::error!(container_id = %id, attempt, state, "container does not die");
         }
     }
     inner.stops.end(id);

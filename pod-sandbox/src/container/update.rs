@@ -8,6 +8,7 @@ use super::record::ContainerRecord;
 use super::state::{Refused, Request, Verdict, admit};
 use crate::error::{Error, Refusal};
 use crate::model::ContainerId;
+use crate::operations::stage;
 use crate::plugins::{self, What};
 use crate::pods::{Inner, Pods};
 use crate::resources::merge;
@@ -23,12 +24,12 @@ impl Pods {
     pub async fn update_container_resources(&self, id: &str, resources: Resources) -> Result<(), Error> {
         let record = find::container(&self.inner.table.snapshot(), id)?;
         validate::resources("linux", &resources)?;
-        let inner = Arc::clone(&self.inner);
+        let (inner, subject) = (Arc::clone(&self.inner), record.id.clone());
         let work = Box::pin(async move {
             let _lock = inner.locks.exclusive(record.id.as_str()).await;
             locked(&inner, &record.id, resources).await
         });
-        self.inner.detached("UpdateContainerResources", work).await
+        self.inner.detached("UpdateContainerResources", subject, work).await
     }
 }
 
@@ -55,7 +56,8 @@ pub(crate) async fn limits(inner: &Arc<Inner>, id: &ContainerId, wanted: Resourc
     validate::resources("linux", &merged)?;
     spec::check_support("linux", &merged, inner.cgroups.support(), inner.cgroups.mode())?;
     // All of it: runtimes differ in what they do about values that are left out.
-    inner.runtime(&record.handler)?.update(id.as_str(), &merged, &inner.cgroups).await?;
+    let runtime = inner.runtime(&record.handler)?;
+    stage("runtime update", runtime.update(id.as_str(), &merged, &inner.cgroups)).await?;
     let change = move |record: &ContainerRecord| {
         let mut changed = record.clone();
         changed.config.linux.resources = merged;

@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use linkspan_runtime_oci::Resources;
 
-use super::{Answer, ContainerView, Happening, PodView, What, apply, views};
+use super::{ASKED, Answer, ContainerView, Happening, PodView, What, apply, views};
 use crate::container::record::ContainerRecord;
 use crate::error::Error;
 use crate::locks::Exclusive;
 use crate::model::ContainerId;
+use crate::operations::stage;
 use crate::pods::Inner;
 use crate::sandbox::record::SandboxRecord;
 use crate::undo::Undo;
@@ -52,7 +53,7 @@ pub(crate) async fn pod_is_about_to(
         }
         Ok(())
     });
-    inner.plugins.tell(Happening { what: What::RunPodSandbox, pod, container: None }).await?;
+    stage(ASKED, inner.plugins.tell(Happening { what: What::RunPodSandbox, pod, container: None })).await?;
     Ok(guard)
 }
 
@@ -67,7 +68,7 @@ pub(crate) async fn pod_is_asked(
 ) -> Result<(), Error> {
     if inner.plugins.is_listening() {
         let pod = views::pod(record);
-        inner.plugins.tell(Happening { what, pod, container: None }).await?;
+        stage(ASKED, inner.plugins.tell(Happening { what, pod, container: None })).await?;
     }
     Ok(())
 }
@@ -89,7 +90,7 @@ pub(crate) async fn container_is_about_to(
     what: What,
 ) -> Result<(), Error> {
     if let Some((pod, container)) = both(inner, record).await? {
-        inner.plugins.tell(Happening { what, pod, container: Some(container) }).await?;
+        stage(ASKED, inner.plugins.tell(Happening { what, pod, container: Some(container) })).await?;
     }
     Ok(())
 }
@@ -116,7 +117,8 @@ pub(crate) async fn updating(
 ) -> Result<(Resources, Option<Box<dyn Send + Sync>>), Error> {
     let Some((pod, container)) = both(inner, record).await? else { return Ok((wanted, None)) };
     let what = What::UpdateContainer(wanted.clone());
-    let answer = inner.plugins.tell(Happening { what, pod, container: Some(container) }).await?;
+    let answer =
+        stage(ASKED, inner.plugins.tell(Happening { what, pod, container: Some(container) })).await?;
     let Answer { resources, changes, evictions, held, .. } = answer;
     apply(inner, changes, evictions).await?;
     Ok((resources.unwrap_or(wanted), held))
@@ -167,7 +169,7 @@ pub(crate) async fn tell_after(
     container: Option<ContainerView>,
 ) {
     let sandbox_id = pod.id.clone();
-    let told = inner.plugins.tell(Happening { what: what.clone(), pod, container }).await;
+    let told = stage(ASKED, inner.plugins.tell(Happening { what: what.clone(), pod, container })).await;
     let done = match told {
         Ok(Answer { changes, evictions, held, .. }) => {
             let done = apply(inner, changes, evictions).await;

@@ -17,7 +17,8 @@ impl Pods {
     /// As for [`Pods::update_container_resources`].
     pub async fn change_for_plugin(&self, wanted: Change) -> Result<(), Error> {
         let inner = Arc::clone(&self.inner);
-        self.inner.detached("a plugin's update", async move { change(&inner, wanted).await }).await
+        let subject = wanted.container_id.clone();
+        self.inner.detached("a plugin's update", subject, async move { change(&inner, wanted).await }).await
     }
 
     /// Stops a container as somebody wants it, unasked; returns when that has begun.
@@ -26,7 +27,8 @@ impl Pods {
     /// [`Error::NoSuchContainer`], [`Error::Ambiguous`].
     pub async fn evict_for_plugin(&self, wanted: Eviction) -> Result<(), Error> {
         let inner = Arc::clone(&self.inner);
-        self.inner.detached("a plugin's eviction", async move { evict(&inner, wanted).await }).await
+        let subject = wanted.container_id.clone();
+        self.inner.detached("a plugin's eviction", subject, async move { evict(&inner, wanted).await }).await
     }
 }
 

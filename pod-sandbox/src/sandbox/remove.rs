@@ -21,12 +21,12 @@ impl Pods {
     pub async fn remove_sandbox(&self, id: &str) -> Result<(), Error> {
         let found = find::sandbox(&self.inner.table.snapshot(), id);
         let Some(record) = find::if_there(found)? else { return Ok(()) };
-        let inner = Arc::clone(&self.inner);
+        let (inner, id) = (Arc::clone(&self.inner), record.id.clone());
         let work = Box::pin(async move {
             let _lock = stop::begin(&inner, &record).await?;
             locked(&inner, &record).await
         });
-        self.inner.detached("RemovePodSandbox", work).await
+        self.inner.detached("RemovePodSandbox", id, work).await
     }
 }
 

@@ -45,7 +45,12 @@ impl Pods {
         }
         let find = || same(&inner, &metadata).map(|record| reused(&record));
         let runtime_handler = runtime_handler.to_owned();
-        let work = || Box::pin(run(Arc::clone(&inner), config, runtime_handler, handler));
+        let subject = format!("{}/{}", metadata.namespace, metadata.name);
+        let work = || {
+            let work = Box::pin(run(Arc::clone(&inner), config, runtime_handler, handler));
+            let operations = Arc::clone(&inner.operations);
+            async move { operations.run("RunPodSandbox", subject, work).await }
+        };
         inner.creating_sandboxes.join(metadata.clone(), &inner.tasks, find, work).await
     }
 }

@@ -13,6 +13,7 @@ use crate::error::Error;
 use crate::exits;
 use crate::locks::Exclusive;
 use crate::model::SandboxId;
+use crate::operations::stage;
 use crate::plugins::{self, What};
 use crate::pods::{Inner, Pods};
 use crate::table::blocking;
@@ -39,8 +40,8 @@ impl Pods {
         });
         let what = "StopPodSandbox";
         match budget {
-            None => self.inner.detached(what, work).await,
-            Some(after) => match tokio::time::timeout(after, self.inner.detached(what, work)).await {
+            None => self.inner.detached(what, &id, work).await,
+            Some(after) => match tokio::time::timeout(after, self.inner.detached(what, &id, work)).await {
                 Ok(result) => result,
                 Err(_) => Err(Error::TimedOut { what: stopping(&self.inner, &id), after }),
             },
@@ -69,14 +70,18 @@ pub(super) async fn begin(inner: &Arc<Inner>, record: &SandboxRecord) -> Result<
     }
 }
 
-/// For an error: with the creates that are in the way.
+/// For an error: with what it waits for, and the creates that are in the way.
 fn stopping(inner: &Inner, id: &SandboxId) -> String {
+    let under_way = inner.operations.words_about(id.as_str()).join("; ");
     let creates = inner.creating_containers.names().into_iter();
     let names: Vec<String> =
         creates.filter(|(sandbox, _)| sandbox == id).map(|(_, container)| container.name).collect();
     match names.is_empty() {
-        true => format!("stopping sandbox {id}"),
-        false => format!("stopping sandbox {id}, where containers are being created ({}),", names.join(", ")),
+        true => format!("stopping sandbox {id} [{under_way}]"),
+        false => {
+            let names = names.join(", ");
+            format!("stopping sandbox {id} [{under_way}], where containers are being created ({names}),")
+        }
     }
 }
 
@@ -88,7 +93,7 @@ pub(super) async fn locked(inner: &Arc<Inner>, before: &SandboxRecord) -> Result
     if admit(&record.state, Request::Stop) == Verdict::AlreadyDone {
         return Ok(());
     }
-    containers(inner, id).await?;
+    stage("stopping its containers", containers(inner, id)).await?;
     // With all that is still to be let go of.
     let held = SandboxRecord { state: before.state.clone(), ..SandboxRecord::clone(record) };
     // Its network is still there: plugins may have put something into it.
@@ -125,16 +130,16 @@ async fn containers(inner: &Arc<Inner>, id: &SandboxId) -> Result<(), Error> {
 /// after the network: plugins look into them.
 pub(crate) async fn release(inner: &Arc<Inner>, record: &SandboxRecord) -> Result<(), Error> {
     if let Some(attachment) = &record.attachment {
-        inner.network.detach(attachment).await?;
+        stage("network DEL", inner.network.detach(attachment)).await?;
     }
     // A runtime with a kernel of its own ends it in good order, as long as it is there.
     if let Err(error) = first_container::delete(inner, record).await {
         tracing::debug!(sandbox_id = %record.id, %error, "the runtime's sandbox is killed first");
     }
     match inner.take_monitor(&record.id) {
-        Some(monitor) => monitor.shutdown().await?,
+        Some(monitor) => stage("ending the monitor", monitor.shutdown()).await?,
         None => match record.state.pause() {
-            Some(pause) => exits::kill(pause).await,
+            Some(pause) => stage("killing pause", exits::kill(pause)).await,
             None => inner.cgroups.kill_all(&record.cgroup.pause).await?,
         },
     }

@@ -35,12 +35,12 @@ impl Pods {
     pub async fn update_sandbox_resources(&self, id: &str, wanted: SandboxResources) -> Result<(), Error> {
         let record = find::sandbox(&self.inner.table.snapshot(), id)?;
         check(&wanted)?;
-        let inner = Arc::clone(&self.inner);
+        let (inner, subject) = (Arc::clone(&self.inner), record.id.clone());
         let work = Box::pin(async move {
             let _lock = inner.locks.exclusive(record.id.as_str()).await;
             locked(&inner, &record.id, wanted).await
         });
-        self.inner.detached("UpdatePodSandboxResources", work).await
+        self.inner.detached("UpdatePodSandboxResources", subject, work).await
     }
 }
 

@@ -29,6 +29,7 @@ mod metrics;
 mod mounts;
 mod network;
 mod nri;
+mod operations;
 mod pause;
 mod profiles;
 mod recovery;

@@ -15,6 +15,7 @@ use crate::container::record::ContainerRecord;
 use crate::container::state::State;
 use crate::error::Error;
 use crate::host_files::{HostAccess, Step};
+use crate::operations::stage;
 use crate::own_files::write;
 use crate::plugins::{self, InFlight};
 use crate::pods::Inner;
@@ -117,7 +118,7 @@ async fn create(inner: &Arc<Inner>, plan: &ContainerPlan, undo: &mut Undo) -> Re
         runtime.delete(&deleted, true).await?;
         Ok(forgetting.forget(&deleted).await?)
     });
-    let process = monitor.create(request).await?;
+    let process = stage("runtime create", monitor.create(request)).await?;
     let snapshot = inner.table.snapshot();
     let sandbox = snapshot.sandboxes.get(&record.sandbox_id);
     match sandbox.and_then(|sandbox| sandbox.state.pause()) == Some(&process) {

@@ -14,6 +14,7 @@ use crate::container::state::State;
 use crate::error::Error;
 use crate::model::{ContainerConfig, ContainerId, ContainerUser, NamespaceMode, Signal};
 use crate::mounts;
+use crate::operations;
 use crate::own_files::make_dir;
 use crate::pods::Inner;
 use crate::sandbox::record::SandboxRecord;
@@ -67,6 +68,7 @@ pub(super) async fn run(
     let record = ContainerRecord { volume_images, ..draft(sandbox, config, &image, id)? };
     let key = record.id.to_string();
 
+    operations::is_about(&record.id);
     Unfinished::Container(Box::new(record.clone())).goes_with(undo, inner);
     inner.table.announce(&record).await?;
 

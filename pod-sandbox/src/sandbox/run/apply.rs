@@ -15,6 +15,7 @@ use crate::host_files::{HostAccess, Step};
 use crate::mounts;
 use crate::namespaces;
 use crate::network::{Attachment, NetworkStatus};
+use crate::operations::{self, stage};
 use crate::own_cgroups;
 use crate::own_files::{make_dir, write};
 use crate::plugins;
@@ -34,6 +35,7 @@ pub(super) async fn run(
     undo: &mut Undo,
 ) -> Result<(), Error> {
     let mut record = plan.record.clone();
+    operations::is_about(&record.id);
     announce(inner, &record, undo).await?;
     directories(inner, &plan, undo).await?;
     // The monitor needs no more than its directory: it begins beside all that is made for pause.
@@ -172,7 +174,7 @@ async fn attach(
     // CNI wants DEL after a failed ADD too.
     let (network, to_detach) = (inner.network.clone(), attachment.clone());
     undo.push("detach network", move || async move { Ok(network.detach(&to_detach).await?) });
-    Ok(Some(inner.network.attach(attachment).await?))
+    Ok(Some(stage("network ADD", inner.network.attach(attachment)).await?))
 }
 
 async fn start_monitor(inner: &Arc<Inner>, plan: &SandboxPlan) -> Result<Monitor, Error> {
@@ -184,7 +186,7 @@ async fn start_monitor(inner: &Arc<Inner>, plan: &SandboxPlan) -> Result<Monitor
         oom_score_adj: Some(inner.monitor_oom_score_adj()),
         max_log_line_bytes: inner.settings.container.max_log_line_bytes,
     };
-    Ok(Monitor::spawn(&spec).await?)
+    Ok(stage("starting the monitor", Monitor::spawn(&spec)).await?)
 }
 
 async fn start_pause(
@@ -202,5 +204,5 @@ async fn start_pause(
         cgroup_procs: inner.cgroups.procs_files(&record.cgroup.pause),
         oom_score_adj: Some(plan.pause_oom_score_adj),
     };
-    Ok(monitor.start_pause(spec).await?)
+    Ok(stage("starting pause", monitor.start_pause(spec)).await?)
 }

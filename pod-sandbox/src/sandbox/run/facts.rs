@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::host_files::{HostAccess, Step};
 use crate::layout::Layout;
 use crate::model::{SandboxConfig, SandboxId};
+use crate::operations::stage;
 use crate::pods::Inner;
 use crate::{selinux, user_namespace};
 
@@ -53,7 +54,8 @@ pub(super) async fn read(
 ) -> Result<Facts, Error> {
     let asked = inner.handler(&handler)?;
     // Whatever it can do: that it is there at all, before anything is made for it.
-    let (features, files) = tokio::join!(asked.runtime.features(), name_files(inner, config));
+    let (features, files) =
+        tokio::join!(stage("runtime features", asked.runtime.features()), name_files(inner, config));
     let (features, (host_resolv_conf, host_hosts)) = (features?, files?);
     let no_user_namespaces =
         user_namespace::of(config).and_then(|_| user_namespace::obstacle(inner, asked, &features));

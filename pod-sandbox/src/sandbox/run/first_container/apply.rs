@@ -13,6 +13,7 @@ use linkspan_runtime_oci::{CreateRequest, Process, spec};
 use super::plan::FirstContainerPlan;
 use crate::error::Error;
 use crate::host_files::Step;
+use crate::operations::stage;
 use crate::own_files::{make_dir, write};
 use crate::pods::Inner;
 use crate::sandbox::record::SandboxRecord;
@@ -45,8 +46,8 @@ pub(in crate::sandbox::run) async fn run(
         "delete the sandbox's container",
         move || async move { Ok(deleting.delete(&deleted, true).await?) },
     );
-    let process = monitor.create(request).await?;
-    runtime.start(&id).await?;
+    let process = stage("runtime create", monitor.create(request)).await?;
+    stage("runtime start", runtime.start(&id)).await?;
     Ok(process)
 }
 
