@@ -284,13 +284,13 @@ impl Monitor {
 
     /// Joins a running container's streams: its output from now on, and its stdin if it was created with one. Ends
     /// when the output has ended and was delivered, or when our ends of all descriptors are gone, so that dropping
-    /// those detaches. A reader that does not keep up misses whole chunks of output; it holds up neither the container
-    /// nor its log. With a terminal all output comes on stdout. Several clients may write to stdin: a chunk of one,
-    /// then a chunk of the other. `attach_id` is unique in the pod.
+    /// those detaches. A reader that does not keep up holds up neither the container nor its log, and is ended with an
+    /// error; but a container with `stdin_once` waits for its only client. With a terminal all output comes on stdout.
+    /// Several clients may write to stdin: a chunk of one, then a chunk of the other. `attach_id` is unique in the pod.
     ///
     /// # Errors
-    /// [`Error::NotRunning`] if the container has exited; [`Error::MonitorRefused`] if it is unknown, or too many are
-    /// attached.
+    /// [`Error::NotRunning`] if the container has exited; [`Error::MonitorRefused`] if it is unknown, too many are
+    /// attached, or this one read too slowly: it says how many bytes did not fit any more.
     pub async fn attach(&self, container_id: &str, attach_id: &str, stdio: AttachStdio) -> Result<(), Error> {
         let what = format!("attaching to container {container_id}");
         let call = Call::Attach(AttachCall {

@@ -26,7 +26,8 @@ impl Pods {
     }
 
     /// Joins a running container's streams (CRI api.proto, Attach). The output is what comes from now on. A client that
-    /// does not keep up misses some of it, and holds up neither the container nor its log.
+    /// does not keep up holds up neither the container nor its log: it is ended with an error, and what it got has no gap.
+    /// The only client of a container with `stdin_once` is waited for.
     ///
     /// # Errors
     /// As [`Self::check_attach`]; what the monitor refuses comes from [`AttachSession::end`].

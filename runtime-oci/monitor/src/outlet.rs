@@ -1,4 +1,5 @@
-//! An attached client's end of a container's output: written as fast as its reader takes it, and no faster.
+//! An attached client's end of a container's output: written as fast as its reader takes it, and no faster. What it gets
+//! has no gap: who falls behind is told how much is missing, and gets no more.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -11,10 +12,24 @@ use crate::poll::{Poll, Source, Watch};
 
 /// What waits for a reader besides what its pipe holds: one read of a container's output.
 const BACKLOG_BYTES: usize = 64 * 1024;
-/// A burst fits the pipe, if the kernel allows it: what a reader was too slow for is gone.
+/// What waits at most for one that the container waits for: what it left in its pipes when it ended comes on top of what
+/// was read before.
+const PATIENT_BACKLOG_BYTES: usize = 4 * 1024 * 1024;
+/// A burst fits the pipe, if the kernel allows it.
 const PIPE_BYTES: usize = 1024 * 1024;
 
-/// The writing end of a client's pipe. Never blocks; what does not fit is missed, in whole chunks.
+/// What became of an output that was offered to a client.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Offered {
+    /// It is written, or waits for its reader.
+    Taken,
+    /// Its reader has not taken what came before: so many bytes are lost to it.
+    Missed(usize),
+    /// Nobody reads any more.
+    Left,
+}
+
+/// The writing end of a client's pipe. Never blocks.
 pub(crate) struct Outlet {
     watch: Watch,
     backlog: Vec<u8>,
@@ -29,20 +44,24 @@ impl Outlet {
         Ok(Self { watch, backlog: Vec::new() })
     }
 
-    /// Writes what the container has said; whether there is still a reader.
-    pub(crate) fn offer(&mut self, chunk: &[u8]) -> bool {
+    /// Writes what the container has said. More may wait for a `patient` container's client.
+    pub(crate) fn offer(&mut self, chunk: &[u8], patient: bool) -> Offered {
         if !self.backlog.is_empty() {
-            if self.backlog.len() + chunk.len() <= BACKLOG_BYTES {
-                self.backlog.extend_from_slice(chunk);
+            let waiting = self.backlog.len() + chunk.len();
+            if waiting > if patient { PATIENT_BACKLOG_BYTES } else { BACKLOG_BYTES } {
+                return Offered::Missed(waiting);
             }
-            return true;
+            self.backlog.extend_from_slice(chunk);
+            return Offered::Taken;
         }
-        let Some(written) = write_some(&self.watch, chunk) else { return false };
+        let Some(written) = write_some(&self.watch, chunk) else { return Offered::Left };
         if written < chunk.len() {
             self.backlog.extend_from_slice(&chunk[written..]);
-            return self.watch.want(EventFlags::OUT).is_ok();
+            if self.watch.want(EventFlags::OUT).is_err() {
+                return Offered::Left;
+            }
         }
-        true
+        Offered::Taken
     }
 
     /// Something was told of it: writes what waits; whether there is still a reader.
@@ -58,6 +77,11 @@ impl Outlet {
 
     pub(crate) fn is_delivered(&self) -> bool {
         self.backlog.is_empty()
+    }
+
+    /// Not delivered yet.
+    pub(crate) fn waiting_bytes(&self) -> usize {
+        self.backlog.len()
     }
 }
 

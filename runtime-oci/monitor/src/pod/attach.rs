@@ -1,8 +1,9 @@
 //! Clients that are attached to a container: its output from then on, and its stdin.
 //!
-//! The log comes first, and no client holds anything up: one that reads too slowly misses output, one that is gone is
-//! let go. A client's call is answered when it has had all of the container's output, or nobody holds the other ends of
-//! its descriptors any more.
+//! The log comes first, and no client holds up another: one that reads too slowly is ended with the number of bytes that
+//! it has missed, one that is gone is let go. A container with `stdin_once` that has one client is that client's own
+//! (`kubectl run -i`): it waits in its pipes until its output is read. A client's call is answered when it has had all of
+//! the container's output, or nobody holds the other ends of its descriptors any more.
 
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
@@ -14,13 +15,13 @@ use super::create::Container;
 use super::stdin::Inlet;
 use super::{Caller, Pod};
 use crate::log::Stream;
-use crate::outlet::Outlet;
+use crate::outlet::{Offered, Outlet};
 use crate::poll::{Key, Kind, Poll, Source};
 use crate::runtime_call::failure;
 
 /// Clients of one pod at a time: each has three descriptors, and those that no longer fit would cost the connection.
 const MAX_CLIENTS: usize = 128;
-/// How long a client may still read after the output of its container has ended.
+/// How long a client may take no more of what is left to it after the output of its container has ended.
 const LAST_READS: Duration = Duration::from_secs(10);
 
 pub(super) struct Client {
@@ -29,7 +30,41 @@ pub(super) struct Client {
     /// None once answered, while its input is not yet delivered.
     caller: Option<Caller>,
     outlets: [Option<Outlet>; 2],
+    /// It was too slow for so many bytes: it gets no more.
+    missed_bytes: usize,
     pub(super) inlet: Option<Inlet>,
+}
+
+impl Client {
+    fn hears(&self) -> bool {
+        self.outlets.iter().any(Option::is_some)
+    }
+
+    fn hear(&mut self, stream: Stream, chunk: &[u8], patient: bool) {
+        let Some(outlet) = &mut self.outlets[stream as usize] else { return };
+        match outlet.offer(chunk, patient) {
+            Offered::Taken => {}
+            Offered::Left => self.outlets[stream as usize] = None,
+            Offered::Missed(bytes) => {
+                self.missed_bytes = bytes;
+                self.outlets = [None, None];
+            }
+        }
+    }
+
+    /// With all that is not delivered.
+    fn outcome(&self) -> Result<Answer, Failure> {
+        let waiting: usize = self.outlets.iter().flatten().map(Outlet::waiting_bytes).sum();
+        match self.missed_bytes + waiting {
+            0 => Ok(Answer::Done),
+            missed => {
+                let message = format!(
+                    "the client reads too slowly: {missed} bytes of output and all after them are missing"
+                );
+                Err(failure(FailureKind::TooSlow, message))
+            }
+        }
+    }
 }
 
 impl Pod {
@@ -96,6 +131,11 @@ impl Pod {
         if let Some(client) = client {
             client.outlets[stream as usize].take_if(|outlet| !outlet.advance());
         }
+        if let Some(container) = self.containers.get_mut(&key)
+            && container.last_reads.is_some()
+        {
+            container.await_last_reads();
+        }
         self.settle_clients(key);
     }
 
@@ -107,8 +147,10 @@ impl Pod {
     /// Answers those that are over, and lets go of what is of no more use.
     pub(super) fn settle_clients(&mut self, key: Key) {
         let Some(container) = self.containers.get_mut(&key) else { return };
-        for caller in container.settle_clients() {
-            self.reply(caller, Ok(Answer::Done));
+        let over = container.settle_clients();
+        container.read_again();
+        for (caller, outcome) in over {
+            self.reply(caller, outcome);
         }
     }
 
@@ -118,7 +160,7 @@ impl Pod {
         container.last_reads = None;
         for client in std::mem::take(&mut container.clients) {
             if let Some(caller) = client.caller {
-                self.reply(caller, Ok(Answer::Done));
+                self.reply(caller, client.outcome());
             }
         }
     }
@@ -128,6 +170,7 @@ impl Pod {
         let is_left = |caller: Caller| caller.connection == connection;
         for container in self.containers.values_mut() {
             container.clients.retain(|client| !client.caller.is_some_and(is_left));
+            container.read_again();
         }
     }
 }
@@ -154,6 +197,7 @@ impl Container {
                 stdout.map(|fd| outlet(fd, Kind::ClientStdout)).transpose()?,
                 stderr.map(|fd| outlet(fd, Kind::ClientStderr)).transpose()?,
             ],
+            missed_bytes: 0,
             // Without a stdin nobody would ever read it: the client's next write fails.
             inlet: stdin.filter(|_| self.stdin.is_open()).map(inlet).transpose()?,
         })
@@ -161,9 +205,25 @@ impl Container {
 
     /// After the log: what the container has said goes to all clients.
     pub(super) fn tell_clients(&mut self, stream: Stream, chunk: &[u8]) {
+        let patient = self.own_client().is_some();
         for client in &mut self.clients {
-            client.outlets[stream as usize].take_if(|outlet| !outlet.offer(chunk));
+            client.hear(stream, chunk, patient);
         }
+    }
+
+    /// The one at whose pace it runs.
+    fn own_client(&self) -> Option<&Client> {
+        let mut hearing = self.clients.iter().filter(|client| client.hears());
+        match (hearing.next(), hearing.next()) {
+            (Some(client), None) if self.has_stdin_once => Some(client),
+            _ => None,
+        }
+    }
+
+    /// Whether it is to wait until its client has read what came before.
+    pub(super) fn awaits_its_client(&self, stream: Stream) -> bool {
+        let outlet = self.own_client().and_then(|client| client.outlets[stream as usize].as_ref());
+        outlet.is_some_and(|outlet| !outlet.is_delivered())
     }
 
     /// The container's output has ended: clients may read what they have not read yet, for a while.
@@ -172,8 +232,8 @@ impl Container {
         self.last_reads = waits.then(|| Instant::now() + LAST_READS);
     }
 
-    /// Returns those whose calls are over.
-    fn settle_clients(&mut self) -> Vec<Caller> {
+    /// Returns those whose calls are over, and how.
+    fn settle_clients(&mut self) -> Vec<(Caller, Result<Answer, Failure>)> {
         let mut over = Vec::new();
         let has_ended = self.streams.iter().map(Option::is_none).collect::<Vec<_>>();
         let is_silent = has_ended.iter().all(|ended| *ended);
@@ -181,10 +241,9 @@ impl Container {
             for (outlet, ended) in client.outlets.iter_mut().zip(&has_ended) {
                 outlet.take_if(|outlet| *ended && outlet.is_delivered());
             }
-            let hears = client.outlets.iter().any(Option::is_some);
             let speaks = !is_silent && client.inlet.as_ref().is_some_and(|inlet| !inlet.is_left());
-            if !hears && !speaks {
-                over.extend(client.caller.take());
+            if client.missed_bytes > 0 || !(client.hears() || speaks) {
+                over.extend(client.caller.take().map(|caller| (caller, client.outcome())));
             }
         }
         self.clients.retain(|client| client.caller.is_some() || client.inlet.is_some());

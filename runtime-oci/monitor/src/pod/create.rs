@@ -51,6 +51,8 @@ pub(super) struct Container {
     pub(super) oom_kills_told: u64,
     /// Its processes write before its runtime has ended.
     pub(super) is_restored: bool,
+    /// Its input is one client's, and so is its output as long as that is the only one.
+    pub(super) has_stdin_once: bool,
     has_terminal: bool,
     /// A terminal's stdin is the terminal itself, once it comes.
     has_stdin: bool,
@@ -170,6 +172,7 @@ impl Pod {
             oom_kills: OomKills::default(),
             oom_kills_told: 0,
             is_restored: request.restores,
+            has_stdin_once: request.stdin_once,
             has_terminal: request.tty,
             has_stdin: request.stdin,
             oom_files: request.oom_files.iter().map(|path| path.as_path().to_path_buf()).collect(),

@@ -1,7 +1,6 @@
 //! What the thread of the logs tells, and who waits for it.
 
 use linkspan_monitor::protocol::{Answer, FailureKind};
-use rustix::event::epoll::EventFlags;
 
 use super::Pod;
 use crate::log::Told;
@@ -25,11 +24,8 @@ impl Pod {
     }
 
     fn read_again(&mut self, key: Key) {
-        let Some(container) = self.containers.get_mut(&key) else { return };
-        // A terminal that nobody holds has a time of its own.
-        let skipped = usize::from(container.terminal_retry.is_some());
-        for stream in container.streams.iter_mut().skip(skipped).flatten() {
-            let _ = stream.want(EventFlags::IN);
+        if let Some(container) = self.containers.get_mut(&key) {
+            container.read_again();
         }
     }
 }

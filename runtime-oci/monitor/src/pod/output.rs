@@ -71,9 +71,9 @@ impl Pod {
 }
 
 impl Container {
-    /// One read, unless its log is behind.
+    /// One read, unless its log is behind, or its client.
     fn read(&mut self, stream: Stream, buffer: &mut [u8]) {
-        if !self.is_held_back() {
+        if !self.is_held_back(stream) {
             self.take(stream, buffer);
         }
     }
@@ -115,15 +115,27 @@ impl Container {
         }
     }
 
-    /// The disk of its log has more than enough to do: it may wait in its own pipe, and nobody else does.
-    fn is_held_back(&mut self) -> bool {
-        let is_full = self.log.is_full();
-        if is_full {
-            for stream in self.streams.iter_mut().flatten() {
-                let _ = stream.want(EventFlags::empty());
+    /// Who takes what it says has more than enough to do: it may wait in its own pipe, and nobody else does.
+    fn is_held_back(&mut self, stream: Stream) -> bool {
+        let is_held_back = self.log.is_full() || self.awaits_its_client(stream);
+        if is_held_back && let Some(stream) = &mut self.streams[stream as usize] {
+            let _ = stream.want(EventFlags::empty());
+        }
+        is_held_back
+    }
+
+    /// Those of its streams that nothing holds back any more.
+    pub(super) fn read_again(&mut self) {
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            // A terminal that nobody holds has a time of its own.
+            let has_hung_up = stream == Stream::Stdout && self.terminal_retry.is_some();
+            if !has_hung_up
+                && !self.is_held_back(stream)
+                && let Some(stream) = &mut self.streams[stream as usize]
+            {
+                let _ = stream.want(EventFlags::IN);
             }
         }
-        is_full
     }
 
     /// The end of the output, whoever may still hold the other ends.

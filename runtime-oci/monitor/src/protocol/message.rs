@@ -39,7 +39,8 @@ pub enum Call {
         grace_ms: u64,
     },
     /// Joins a container's streams, output from now on. Answer: [`Answer::Done`], when the output has ended and was
-    /// delivered, or nobody holds the other ends of the descriptors any more.
+    /// delivered, or nobody holds the other ends of the descriptors any more; [`FailureKind::TooSlow`] as soon as some of
+    /// the output is lost to the client.
     ///
     /// File descriptors, in this order: stdin, stdout, stderr, those of them that [`AttachCall`] says are passed; ends
     /// of pipes.
@@ -232,6 +233,8 @@ pub enum FailureKind {
     Version,
     UnknownCall,
     ShuttingDown,
+    /// An attached client has not read fast enough: it gets no more, and what it got has no gap.
+    TooSlow,
     /// A kind that this release does not know yet.
     #[serde(other)]
     Other,

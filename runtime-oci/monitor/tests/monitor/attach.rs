@@ -104,11 +104,97 @@ fn a_client_that_does_not_read_holds_up_neither_container_nor_log() {
     let log: String =
         daemon.log("a").lines().map(|line| format!("{}\n", &line["stdout F ".len()..])).collect();
     assert!(log == all, "the log has {} bytes", log.len());
-    // What its pipe and one chunk beside it hold is its own; the call waits for it to be read.
-    assert!(!daemon.has_answer(slow.id));
+    // What it got has no gap, and it is told that this is not all.
+    let failure = daemon.answer(slow.id).expect_err("it was too slow");
+    assert_eq!(failure.kind, FailureKind::TooSlow);
+    assert!(failure.message.contains(" bytes of output"), "{}", failure.message);
     let heard = read_all(slow.stdout);
-    assert!(heard.len() < all.len() && all.starts_with(&heard[..64 * 1024]), "{} bytes", heard.len());
+    assert!(heard.len() < all.len() && all.starts_with(&heard), "{} bytes", heard.len());
+}
+
+/// Says more than all pipes hold, once it is told to; its stdin is one client's.
+fn talkative(daemon: &mut Daemon, lines: usize) -> std::path::PathBuf {
+    let go = daemon.fifo("a/go");
+    let script = format!("read -r x < go; exec seq 1 {lines}");
+    let call = CreateCall { stdin: true, stdin_once: true, ..daemon.create_call("a", &script) };
+    daemon.create(call).expect("create");
+    daemon.start_container("a");
+    go
+}
+
+/// The log has more than the client's pipe holds.
+fn wait_until_full(daemon: &Daemon) {
+    let log = daemon.log_path("a");
+    wait_until("its pipe is full", || fs::metadata(&log).is_ok_and(|log| log.len() > 2 * 1024 * 1024));
+}
+
+#[test]
+fn a_container_with_one_input_waits_for_its_only_client() {
+    const LINES: usize = 1_000_000;
+    let mut daemon = Daemon::start();
+    let go = talkative(&mut daemon, LINES);
+    let slow = attach(&mut daemon, "a", "slow");
+    fs::write(&go, "go\n").expect("go");
+    wait_until_full(&daemon);
+    // Until somebody reads there is nothing to be done.
+    wait_until_idle(&daemon);
+    let heard = read_all(slow.stdout);
+    assert!(heard == (1..=LINES).map(|i| format!("{i}\n")).collect::<String>(), "{} bytes", heard.len());
     assert_eq!(daemon.answer(slow.id), Ok(Answer::Done));
+    assert_eq!(daemon.exit_of("a").code, 0);
+}
+
+#[test]
+fn what_an_ended_container_left_to_its_only_client_is_all_delivered() {
+    // A little more than the client's pipe holds: the rest is in the container's own when it ends.
+    const BYTES: usize = 1024 * 1024 + 50_000;
+    let mut daemon = Daemon::start();
+    let go = daemon.fifo("a/go");
+    let script = format!("read -r x < go; exec head -c {BYTES} /dev/zero");
+    let call =
+        CreateCall { stdin: true, stdin_once: true, log_path: None, ..daemon.create_call("a", &script) };
+    daemon.create(call).expect("create");
+    daemon.start_container("a");
+    let slow = attach(&mut daemon, "a", "slow");
+    fs::write(&go, "go\n").expect("go");
+    assert_eq!(daemon.exit_of("a").code, 0);
+    assert_eq!(read_all(slow.stdout).len(), BYTES);
+    assert_eq!(daemon.answer(slow.id), Ok(Answer::Done));
+}
+
+#[test]
+fn nobody_waits_for_a_client_that_is_gone() {
+    for leave in [
+        |_: &mut Daemon, slow: Client| drop(slow),
+        |daemon: &mut Daemon, slow: Client| {
+            daemon.reconnect();
+            drop(slow);
+        },
+    ] {
+        let mut daemon = Daemon::start();
+        let go = talkative(&mut daemon, 1_000_000);
+        let slow = attach(&mut daemon, "a", "slow");
+        fs::write(&go, "go\n").expect("go");
+        wait_until_full(&daemon);
+        wait_until_idle(&daemon);
+        leave(&mut daemon, slow);
+        assert_eq!(daemon.exit_of("a").code, 0);
+    }
+}
+
+#[test]
+fn nobody_waits_for_one_of_two_clients() {
+    const LINES: usize = 1_000_000;
+    let mut daemon = Daemon::start();
+    let go = talkative(&mut daemon, LINES);
+    let slow = attach(&mut daemon, "a", "slow");
+    fs::write(&go, "go\n").expect("go");
+    wait_until_full(&daemon);
+    wait_until_idle(&daemon);
+    let other = attach(&mut daemon, "a", "other");
+    assert_eq!(daemon.answer(slow.id).expect_err("it is in the way").kind, FailureKind::TooSlow);
+    assert!(read_all(other.stdout).ends_with(&format!("{LINES}\n")));
+    assert_eq!(daemon.exit_of("a").code, 0);
 }
 
 #[test]

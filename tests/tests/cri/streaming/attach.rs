@@ -10,6 +10,14 @@ use tonic::Code;
 
 use super::{DEADLINE, TRANSPORTS, attach};
 
+/// Says more than pipes, sockets and windows hold together, in so many lines.
+const MUCH: (usize, &str) = (200_000, "seq 1 200000 | sed \"s/$/ $(printf %0100d 0)/\"");
+
+/// What [`MUCH`] says.
+fn much() -> impl Iterator<Item = String> {
+    (1..=MUCH.0).map(|number| format!("{number} {:0100}", 0))
+}
+
 /// Answers every line of its input, on both streams.
 fn answering(name: &str) -> v1::ContainerConfig {
     let line = "echo early; while read line; do echo got $line; echo err $line >&2; done; echo end of input";
@@ -80,6 +88,7 @@ async fn a_container_that_wants_one_input_sees_its_end() {
         let mut config = answering("c");
         config.stdin_once = true;
         let (sandbox_id, id) = node.run_pod(&sandbox, &config).await?;
+        node.log_lines(&id, |lines| lines.len() == 1).await?;
         let mut session = attach(node, &id, Streams::ALL).await?;
         session.write("line\n").await?;
         session.end_input().await?;
@@ -103,29 +112,52 @@ async fn a_container_that_wants_one_input_sees_its_end() {
 }
 
 #[tokio::test]
-async fn a_client_that_does_not_read_stalls_neither_the_container_nor_its_log() {
+async fn a_client_that_does_not_read_stalls_neither_the_container_nor_its_log_and_is_told() {
     need!();
     node::run(async |node| {
-        let line = "read line; echo joined; read line; seq 1 1000000; echo last";
-        let mut config = requests::container("c", &["sh", "-c", line]);
+        let line = format!("read line; echo joined; read line; {}; echo last", MUCH.1);
+        let mut config = requests::container("c", &["sh", "-c", &line]);
         config.stdin = true;
         let (_, id) = node.run_pod(&requests::sandbox(node, "slow"), &config).await?;
         let mut dead = attach(node, &id, Streams::ALL).await?;
         dead.write("hello\n").await?;
         // Its input has come through, so it has joined.
         node.log_lines(&id, |lines| !lines.is_empty()).await?;
-        let mut reading = attach(node, &id, Streams::ALL).await?;
-        reading.write("go\n").await?;
-        // To the end, while nobody reads the first.
-        reading.expect("last\n").await?;
+        let mut talking = attach(node, &id, Streams { stderr: false, ..Streams::ALL }).await?;
+        talking.write("go\n").await?;
+        talking.expect("1 0").await?;
+        talking.cut()?;
+        // To the end, while nobody reads.
         node.exited(&id).await?;
         let lines = node.log_lines(&id, |lines| lines.last().is_some_and(|line| line.text == "last")).await?;
-        assert_eq!(lines.len(), 1_000_002);
-        assert!(lines[1..].iter().zip(1..=1_000_000).all(|(line, number)| line.text == number.to_string()));
-        reading.end().await?;
-        // What it got is whole lines from the beginning on, up to where it fell behind.
+        assert_eq!(lines.len(), MUCH.0 + 2);
+        assert!(lines[1..].iter().zip(much()).all(|(line, said)| line.text == said));
+        // What it got has no gap, and it is told that this is not all.
         let ended = dead.end().await?;
-        assert!(ended.stdout().starts_with("joined\n1\n2\n3\n"), "{} bytes", ended.stdout.len());
+        let all: String =
+            std::iter::once("joined".to_owned()).chain(much()).map(|line| line + "\n").collect();
+        assert!(all.starts_with(&ended.stdout()), "{} bytes", ended.stdout.len());
+        assert!(ended.status.contains("reads too slowly"), "{}", ended.status);
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_only_client_of_a_container_with_one_input_gets_all_however_slowly_it_reads() {
+    need!();
+    node::run(async |node| {
+        let mut config = requests::container("c", &["sh", "-c", &format!("read line; {}", MUCH.1)]);
+        (config.stdin, config.stdin_once) = (true, true);
+        let (_, id) = node.run_pod(&requests::sandbox(node, "run-i"), &config).await?;
+        let mut session = attach(node, &id, Streams { stderr: false, ..Streams::ALL }).await?;
+        session.write("go\n").await?;
+        node.log_lines(&id, |lines| lines.len() > 10_000).await?;
+        let ended = session.end().await?;
+        let all: String = much().map(|line| line + "\n").collect();
+        assert!(ended.stdout() == all, "{} bytes of {}", ended.stdout.len(), all.len());
+        assert_eq!(ended.exit_code(), Some(0), "{}", ended.status);
+        assert_eq!(node.exited(&id).await?.exit_code, 0);
         Ok(())
     })
     .await;
