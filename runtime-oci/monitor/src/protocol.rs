@@ -12,6 +12,7 @@ mod message;
 mod process;
 mod rfc3339;
 mod socket;
+mod sys;
 mod text;
 
 pub use exit_record::{ExitRecord, exits_dir, read_exit, remove_exit, write_exit};

@@ -39,6 +39,7 @@ mod sandbox;
 mod sandbox_kind;
 mod security;
 mod stats;
+mod stop_signals;
 mod streaming;
 mod streams;
 mod sysctls;

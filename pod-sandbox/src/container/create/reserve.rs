@@ -186,7 +186,7 @@ fn draft(
         log_path: log_path(sandbox, &config, &id),
         cgroup_path: format!("{}/{id}", sandbox.cgroup.parent),
         user: ContainerUser::default(),
-        stop_signal: stop_signal(&config, image)?,
+        stop_signal: stop_signal(&config, image),
         evicted: None,
         state: State::Creating,
         config,
@@ -225,15 +225,16 @@ fn log_path(sandbox: &SandboxRecord, config: &ContainerConfig, id: &ContainerId)
     }
 }
 
-fn stop_signal(config: &ContainerConfig, image: &Image) -> Result<Signal, Error> {
-    if let Some(signal) = config.stop_signal {
-        return Ok(signal);
-    }
-    match image.config.stop_signal.as_deref().filter(|text| !text.is_empty()) {
-        Some(text) => {
-            let refused = |bad| Error::bad("config.image.image", format!("its StopSignal: {bad}"));
-            text.parse().map_err(refused)
+/// A request's has been checked. An image's that is none costs the container nothing, as with CRI-O: it is asked to end by
+/// the usual one.
+fn stop_signal(config: &ContainerConfig, image: &Image) -> Signal {
+    let of_image = || {
+        let text = image.config.stop_signal.as_deref().filter(|text| !text.is_empty())?;
+        let parsed = text.parse();
+        if let Err(error) = &parsed {
+            tracing::warn!(image = %image.id, %error, instead = %Signal::default(), "the image's StopSignal is none");
         }
-        None => Ok(Signal::default()),
-    }
+        parsed.ok()
+    };
+    config.stop_signal.or_else(of_image).unwrap_or_default()
 }

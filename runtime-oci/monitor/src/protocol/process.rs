@@ -5,8 +5,10 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::{Deserialize, Serialize};
+
+use super::sys;
 
 /// A process of this machine, this boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -68,11 +70,9 @@ impl PidFd {
     /// # Errors
     /// If the signal is no signal, or not allowed.
     pub fn signal(&self, signal: i32) -> io::Result<()> {
-        let signal =
-            Signal::from_named_raw(signal).ok_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))?;
-        match pidfd_send_signal(&self.0, signal) {
-            Err(rustix::io::Errno::SRCH) | Ok(()) => Ok(()),
-            Err(errno) => Err(errno.into()),
+        match sys::pidfd_send_signal(self.0.as_fd(), signal) {
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
+            sent => sent,
         }
     }
 

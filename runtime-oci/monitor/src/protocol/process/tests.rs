@@ -21,6 +21,20 @@ fn this_process_is_alive_and_a_reused_pid_is_not_taken_for_it() {
 }
 
 #[test]
+fn every_signal_can_be_sent_and_nothing_else() {
+    use std::os::unix::process::ExitStatusExt;
+    for signal in [libc::SIGTERM, 34, 37, 64] {
+        let mut child = Command::new("sleep").arg("1000").spawn().expect("spawn");
+        let process = Process::of(child.id() as i32).expect("a child");
+        process.signal(signal).expect("it is one");
+        assert_eq!(child.wait().expect("wait").signal(), Some(signal));
+        process.signal(signal).expect("gone is fine");
+    }
+    let this = Process::this().expect("/proc");
+    assert!(this.signal(65).is_err() && this.signal(-1).is_err());
+}
+
+#[test]
 fn a_zombie_is_dead() {
     let mut child = Command::new("true").spawn().expect("spawn");
     let process = Process::of(child.id() as i32).expect("a child, alive or a zombie");
