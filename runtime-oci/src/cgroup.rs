@@ -187,6 +187,15 @@ impl Cgroups {
         group::kill_all(&self.layout, path, below_root(path)?).await
     }
 
+    /// Lets the processes of the group and of those below it run again, whoever froze them. Gone is fine.
+    ///
+    /// # Errors
+    /// For a path that is no group's.
+    pub fn thaw(&self, path: &str) -> Result<(), Error> {
+        group::thaw(&self.layout, below_root(path)?);
+        Ok(())
+    }
+
     /// What the group has used until now.
     ///
     /// # Errors

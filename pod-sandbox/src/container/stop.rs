@@ -215,6 +215,10 @@ async fn run(inner: Arc<Inner>, record: Arc<ContainerRecord>) {
     for attempt in 0_u32.. {
         let killed = async {
             send(&record, Signal::KILL);
+            // Whoever froze it: on cgroup v1 nothing that is frozen dies.
+            if let Err(error) = inner.cgroups.thaw(&record.cgroup_path) {
+                tracing::debug!(container_id = %id, %error, "a container is not thawed");
+            }
             tokio::time::sleep(KILL_AGAIN).await;
         };
         tokio::select! {

@@ -111,6 +111,9 @@ pub(super) async fn locked(inner: &Arc<Inner>, before: &SandboxRecord) -> Result
 /// CRI: containers that still run are terminated by force.
 async fn containers(inner: &Arc<Inner>, id: &SandboxId) -> Result<(), Error> {
     let snapshot = inner.table.snapshot();
+    if let Some(record) = snapshot.sandboxes.get(id) {
+        thaw(inner, record);
+    }
     let stops: Vec<_> = snapshot
         .containers
         .values()
@@ -124,6 +127,16 @@ async fn containers(inner: &Arc<Inner>, id: &SandboxId) -> Result<(), Error> {
         stop.await.unwrap_or_else(|_| Err(Error::Lost { what: "stopping a container".to_owned() }))?;
     }
     Ok(())
+}
+
+/// What is the pod's own, whoever froze it: on cgroup v1 nothing that is frozen dies. A group that the request named may
+/// be others' as well.
+fn thaw(inner: &Inner, record: &SandboxRecord) {
+    let own = inner.pod_cgroup(record.id.as_str());
+    let group = if record.cgroup.parent == own { &own } else { &record.cgroup.pause };
+    if let Err(error) = inner.cgroups.thaw(group) {
+        tracing::debug!(sandbox_id = %record.id, %error, "a pod is not thawed");
+    }
 }
 
 /// Lets go of all that a ready sandbox holds. Each step succeeds if what it is about is gone already. Namespaces go

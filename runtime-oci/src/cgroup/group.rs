@@ -233,12 +233,20 @@ fn kill(layout: &Layout, below: &Path, seen: &[i32]) -> Result<(), Error> {
     Ok(())
 }
 
-/// A frozen v1 group does not die until it is thawed.
-fn thaw(layout: &Layout, below: &Path) {
-    if let Some(dir) = layout.dir("freezer", below)
-        && text(Some(&dir), "freezer.state") != "THAWED"
-    {
-        let _ = put(&dir.join("freezer.state"), "THAWED");
+/// A frozen v1 group does not die until it is thawed; nor does a PID namespace's first process before those in a frozen
+/// group below. (A v2 group dies frozen: there it is for what is to end by itself.)
+pub(super) fn thaw(layout: &Layout, below: &Path) {
+    let (file, thawed) = match layout.mode {
+        CgroupMode::V2 => ("cgroup.freeze", "0"),
+        CgroupMode::V1 | CgroupMode::Hybrid => ("freezer.state", "THAWED"),
+    };
+    let mut dirs: Vec<PathBuf> = layout.dir("freezer", below).into_iter().collect();
+    while let Some(dir) = dirs.pop() {
+        let state = text(Some(&dir), file);
+        if !state.is_empty() && state != thawed {
+            let _ = put(&dir.join(file), thawed);
+        }
+        dirs.extend(child_groups(&dir));
     }
 }
 

@@ -42,6 +42,7 @@ mod stats;
 mod stop_signals;
 mod streaming;
 mod streams;
+mod stuck;
 mod sysctls;
 mod userns;
 mod users;

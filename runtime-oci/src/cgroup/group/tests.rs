@@ -55,6 +55,24 @@ fn who_has_the_number_of_a_process_that_has_gone_is_spared() {
 }
 
 #[test]
+fn frozen_groups_are_thawed_with_those_below() {
+    for (mode, file, frozen, thawed) in
+        [(CgroupMode::V1, "freezer.state", "FROZEN", "THAWED"), (CgroupMode::V2, "cgroup.freeze", "1", "0")]
+    {
+        of_files(mode, &["freezer"], &[(file, frozen)], |layout, below| {
+            let dir = layout.dir("freezer", below).unwrap();
+            fs::create_dir(dir.join("nested")).unwrap();
+            fs::write(dir.join("nested").join(file), frozen).unwrap();
+            thaw(layout, below);
+            assert_eq!(
+                (text(Some(&dir), file), text(Some(&dir.join("nested")), file)),
+                (thawed.into(), thawed.into())
+            );
+        });
+    }
+}
+
+#[test]
 fn every_controller_that_a_pod_can_be_limited_by_is_passed_on() {
     for controller in ["cpu", "cpuset", "io", "memory", "pids", "hugetlb", "misc", "rdma"] {
         let files = [("cgroup.controllers", controller), ("cgroup.subtree_control", "")];
