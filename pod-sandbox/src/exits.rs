@@ -133,6 +133,33 @@ pub(crate) async fn exited_early(
     }
 }
 
+/// Its process has ended, and its monitor, which does not answer, has told nobody: how, can be seen of the process itself until
+/// somebody reaps it.
+pub(crate) async fn untold(inner: &Arc<Inner>, record: &ContainerRecord) -> Result<(), Error> {
+    let code = record.state.process().and_then(Process::exit_code);
+    tracing::warn!(container_id = %record.id, ?code, "a container has ended, and its monitor does not tell it");
+    let Some(code) = code else {
+        let message = "its monitor does not answer, and its exit code is not known";
+        return end(inner, &record.id, unseen(EXIT_CODE_LOST), message).await;
+    };
+    let oom_kills = inner.cgroups.oom_kills(&record.cgroup_path).unwrap_or_default();
+    let oom_killed = code == 128 + KILL && oom_kills > 0;
+    end(inner, &record.id, Exit { oom_killed, ..unseen(code) }, "").await
+}
+
+/// Ends a pod's monitor, with all that is below it. One that does not answer is killed: `false`, and all that is below it is
+/// still there.
+pub(crate) async fn end_monitor(id: &SandboxId, monitor: &Monitor) -> Result<bool, Error> {
+    match monitor.shutdown().await {
+        Err(error @ linkspan_runtime_oci::Error::TimedOut { .. }) => {
+            tracing::error!(sandbox_id = %id, %error, "the pod's monitor does not answer; it is killed");
+            monitor.kill().await?;
+            Ok(false)
+        }
+        ended => Ok(ended.map(|()| true)?),
+    }
+}
+
 /// One that awaited its restore never will; the exit code is that of a created one which is stopped.
 pub(crate) async fn never_restored(inner: &Arc<Inner>, id: &ContainerId) -> Result<(), Error> {
     end(inner, id, unseen(128 + KILL), "").await

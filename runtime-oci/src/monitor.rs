@@ -37,6 +37,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// What the monitor gets on top of a deadline that it keeps itself: killing and collecting takes time.
 const SLACK: Duration = Duration::from_secs(15);
+/// What a monitor that has nothing else to do is given for an answer, on however busy a machine.
+const PATIENCE: Duration = Duration::from_secs(3);
 /// For the runtime's part of an exec: the kubelet's own limit for a CRI call.
 const EXEC_RUNTIME_DEADLINE: Duration = Duration::from_secs(120);
 
@@ -250,7 +252,8 @@ impl Monitor {
     /// that has one. Dropping the future changes nothing for the process; [`Self::hang_up_exec`] ends it.
     ///
     /// # Errors
-    /// If the runtime cannot start it: with the runtime's own words.
+    /// If the runtime cannot start it: with the runtime's own words. [`Error::TimedOut`] if its timeout has passed and the
+    /// monitor, which is to end it then, does not answer.
     pub async fn exec(&self, request: ExecRequest, stdio: ExecStdio) -> Result<ExecExit, Error> {
         let what = format!("exec {} in container {}", request.exec_id, request.container_id);
         let deadline = request.timeout.map(|timeout| timeout + EXEC_RUNTIME_DEADLINE + SLACK);
@@ -262,12 +265,38 @@ impl Monitor {
                     .map_err(Error::io(format!("{what}: giving away a pipe")))?;
             }
         }
+        let timeout = request.timeout;
         let (call, fds, terminal) = request.into_call(stdio, EXEC_RUNTIME_DEADLINE);
-        let answer = self.connection.exec(what.clone(), call, fds, terminal, deadline).await;
+        let answer = tokio::select! {
+            biased;
+            answer = self.connection.exec(what.clone(), call, fds, terminal, deadline) => answer,
+            after = self.silent_after(timeout) => {
+                let what = format!("{what}, whose monitor does not answer,");
+                Err(Error::TimedOut { what, after })
+            }
+        };
         match answer.map_err(|e| context.explain(e))? {
             Answer::ExecEnded { code, timed_out } => Ok(ExecExit { code, timed_out }),
             answer => Err(unexpected(what, &answer)),
         }
+    }
+
+    /// Whether it lives and does nothing: it is stopped, or stuck in the kernel.
+    async fn is_silent(&self) -> bool {
+        // Nobody has this name: the answer comes at once.
+        let call = Call::EndStdin { container_id: String::new(), attach_id: String::new() };
+        let answer = self.done(self.what("asking whether anybody is there"), call, PATIENCE).await;
+        matches!(answer, Err(Error::TimedOut { .. }))
+    }
+
+    /// Resolves once `after` has passed and it is silent; without a time never.
+    async fn silent_after(&self, after: Option<Duration>) -> Duration {
+        let Some(after) = after else { return std::future::pending().await };
+        tokio::time::sleep(after).await;
+        while !self.is_silent().await {
+            tokio::time::sleep(PATIENCE).await;
+        }
+        after
     }
 
     /// The client of an exec has left: its process gets SIGHUP with all that it has started, and what is left of them
@@ -364,14 +393,29 @@ impl Monitor {
     /// A monitor that is gone already is fine.
     ///
     /// # Errors
-    /// [`Error::TimedOut`] if something would not die.
+    /// [`Error::MonitorRefused`] if something would not die; [`Error::TimedOut`] if the monitor does not answer, or does not
+    /// end. It may be repeated.
     pub async fn shutdown(&self) -> Result<(), Error> {
         let what = self.what("ending the monitor");
         self.connection.expect_the_end();
+        if self.is_silent().await {
+            return Err(Error::TimedOut { what, after: PATIENCE });
+        }
         match self.done(what.clone(), Call::Shutdown, SLACK).await {
             Ok(()) | Err(Error::MonitorLost { .. }) => {}
             Err(e) => return Err(e),
         }
+        spawn::wait_until_gone(self.process(), what, CALL_DEADLINE).await
+    }
+
+    /// Kills the monitor alone, which does not answer. What it was the parent of stays.
+    ///
+    /// # Errors
+    /// [`Error::TimedOut`] if it does not die: it is stuck in the kernel.
+    pub async fn kill(&self) -> Result<(), Error> {
+        let what = self.what("killing the monitor");
+        self.connection.expect_the_end();
+        self.process().signal(libc::SIGKILL).map_err(Error::io(what.clone()))?;
         spawn::wait_until_gone(self.process(), what, CALL_DEADLINE).await
     }
 

@@ -29,7 +29,8 @@ impl Pods {
     ///
     /// # Errors
     /// [`Error::NoSuchContainer`], [`Error::Ambiguous`]; [`Error::NotRunning`]; [`Error::Refused`] while it is being
-    /// killed; [`Error::Runtime`] with the runtime's words; a time-out leaves no process of the command.
+    /// killed; [`Error::Runtime`] with the runtime's words; a time-out leaves no process of the command, unless the pod's
+    /// monitor does not answer, which then kills it when it does.
     pub async fn exec_sync(
         &self,
         id: &str,

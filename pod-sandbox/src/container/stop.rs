@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use linkspan_runtime_oci::process;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -25,6 +26,8 @@ use crate::pods::{Inner, Pods};
 
 /// Between two SIGKILLs. One is enough, unless the process is stuck in the kernel.
 const KILL_AGAIN: Duration = Duration::from_secs(1);
+/// What a monitor has to tell an exit, from the process's end on: it waits for the disk of the log for a while.
+const TELLING: Duration = Duration::from_secs(3);
 /// Every so many of them the log is reminded.
 const REMIND_EVERY: u32 = 30;
 /// Stands for "never": what a clock can count to is less than what a request can ask for.
@@ -192,6 +195,7 @@ async fn run(inner: Arc<Inner>, record: Arc<ContainerRecord>) {
         send(&record, record.stop_signal);
     }
     let changed = inner.stops.changed(id);
+    let mut ended_at = None;
     loop {
         // What waits for its start has no use for grace: the runtime's init does not know the container's signals.
         let next = if grace_makes_sense { inner.stops.next(id, Instant::now()) } else { Next::Kill };
@@ -202,6 +206,10 @@ async fn run(inner: Arc<Inner>, record: Arc<ContainerRecord>) {
                 let waits = async {
                     tokio::select! {
                         () = gone(&inner, id) => true,
+                        at = ended_untold(&record) => {
+                            ended_at = Some(at);
+                            true
+                        }
                         () = tokio::time::sleep_until(deadline) => false,
                         () = changed.notified() => false,
                     }
@@ -226,9 +234,10 @@ async fn run(inner: Arc<Inner>, record: Arc<ContainerRecord>) {
             () = gone(&inner, id) => break,
             () = stage("SIGKILL was sent", killed) => {}
         }
-        // However it came that nobody told it.
         let is_dead = record.state.process().is_some_and(|process| !process.is_alive());
-        if is_dead && let Err(error) = exits::exited_early(&inner, &record.sandbox_id, id).await {
+        if is_dead
+            && let Err(error) = note_end(&inner, &record, *ended_at.get_or_insert_with(Instant::now)).await
+        {
             tracing::warn!(container_id = %id, %error, "the exit of a container that is stopped cannot be read");
         }
         if attempt % REMIND_EVERY == REMIND_EVERY - 1 {
@@ -237,6 +246,29 @@ async fn run(inner: Arc<Inner>, record: Arc<ContainerRecord>) {
         }
     }
     inner.stops.end(id);
+}
+
+/// Its process has ended, and its monitor has had its time to tell that: when it ended.
+async fn ended_untold(record: &ContainerRecord) -> Instant {
+    let ended = match record.state.process() {
+        Some(process) => process::ended(*process).await.is_ok(),
+        None => false,
+    };
+    if !ended {
+        return std::future::pending().await;
+    }
+    let at = Instant::now();
+    tokio::time::sleep(TELLING).await;
+    at
+}
+
+/// Of a container whose process is seen to have ended since `ended_at`, however it came that nobody told it.
+async fn note_end(inner: &Arc<Inner>, record: &ContainerRecord, ended_at: Instant) -> Result<(), Error> {
+    exits::exited_early(inner, &record.sandbox_id, &record.id).await?;
+    match ended_at.elapsed() >= TELLING {
+        true => exits::untold(inner, record).await,
+        false => Ok(()),
+    }
 }
 
 fn send(record: &ContainerRecord, signal: Signal) {

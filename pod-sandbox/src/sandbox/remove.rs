@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::plugins::{self, What};
 use crate::pods::{Inner, Pods};
 use crate::table::blocking;
-use crate::{find, mounts, own_cgroups};
+use crate::{exits, find, mounts, own_cgroups};
 
 impl Pods {
     /// Removes a sandbox with its containers, by force if they run. Unknown: Ok (CRI api.proto, RemovePodSandbox).
@@ -42,9 +42,10 @@ async fn locked(inner: &Arc<Inner>, before: &SandboxRecord) -> Result<(), Error>
         let _lock = inner.locks.exclusive(container.id.as_str()).await;
         container::locked(inner, &container.id).await?;
     }
-    if let Some(monitor) = inner.take_monitor(id) {
+    if let Some(monitor) = inner.monitor(id) {
         // It answered only after the stop.
-        monitor.shutdown().await?;
+        exits::end_monitor(id, &monitor).await?;
+        inner.take_monitor(id);
     }
     remnants(inner, record).await?;
     inner.table.remove::<SandboxRecord>(id).await?;

@@ -149,12 +149,16 @@ pub(crate) async fn release(inner: &Arc<Inner>, record: &SandboxRecord) -> Resul
     if let Err(error) = first_container::delete(inner, record).await {
         tracing::debug!(sandbox_id = %record.id, %error, "the runtime's sandbox is killed first");
     }
-    match inner.take_monitor(&record.id) {
-        Some(monitor) => stage("ending the monitor", monitor.shutdown()).await?,
-        None => match record.state.pause() {
-            Some(pause) => stage("killing pause", exits::kill(pause)).await,
-            None => inner.cgroups.kill_all(&record.cgroup.pause).await?,
-        },
+    let all_ended = match inner.monitor(&record.id) {
+        Some(monitor) => stage("ending the monitor", exits::end_monitor(&record.id, &monitor)).await?,
+        None => false,
+    };
+    // Not before: if it does not end, the next try finds it again.
+    inner.take_monitor(&record.id);
+    match record.state.pause().filter(|_| !all_ended) {
+        Some(pause) => stage("killing pause", exits::kill(pause)).await,
+        None if all_ended => {}
+        None => inner.cgroups.kill_all(&record.cgroup.pause).await?,
     }
     first_container::delete(inner, record).await?;
     namespaces::unpin(&inner.layout.namespaces_dir(&record.id)).await?;

@@ -7,11 +7,10 @@ use std::time::Duration;
 
 use linkspan_child::{Child, Command, Stdio};
 use linkspan_monitor::protocol;
-use tokio::io::Interest;
 
-use super::{CALL_DEADLINE, Monitor, MonitorSpec, sys};
+use super::{CALL_DEADLINE, Monitor, MonitorSpec};
 use crate::Error;
-use crate::process::Process;
+use crate::process::{self, Process};
 
 /// For runtimes that look for their own helpers.
 const FALLBACK_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -79,11 +78,8 @@ async fn last_words(mut child: Child, log_path: &Path) -> String {
 
 /// Returns when the process has ended; whose child it is does not matter.
 pub(super) async fn wait_until_gone(process: Process, what: String, after: Duration) -> Result<(), Error> {
-    let Some(pidfd) = process.open_pidfd() else { return Ok(()) };
-    let pidfd = sys::watch(pidfd.into(), Interest::READABLE)
-        .map_err(Error::io(format!("{what}: watching PID {}", process.pid)))?;
-    match tokio::time::timeout(after, pidfd.readable()).await {
-        Ok(_) => Ok(()),
+    match tokio::time::timeout(after, process::ended(process)).await {
+        Ok(ended) => ended.map_err(Error::io(format!("{what}: watching PID {}", process.pid))),
         Err(_) => Err(Error::TimedOut { what, after }),
     }
 }

@@ -103,7 +103,7 @@ async fn what_hangs_is_named_and_its_create_leaves_nothing() {
 }
 
 /// The process of a pod's monitor.
-fn monitor(sandbox_id: &str) -> Result<u32> {
+pub(crate) fn monitor(sandbox_id: &str) -> Result<u32> {
     let processes = std::fs::read_dir("/proc")?.flatten().filter_map(|entry| {
         let pid = entry.file_name().to_string_lossy().parse().ok()?;
         let command = std::fs::read(entry.path().join("cmdline")).ok()?;

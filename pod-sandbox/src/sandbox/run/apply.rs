@@ -11,6 +11,7 @@ use linkspan_runtime_oci::monitor::{Monitor, MonitorSpec, PauseSpec};
 use super::first_container::{self, FirstContainerPlan};
 use super::plan::{FilePlan, SandboxPlan};
 use crate::error::Error;
+use crate::exits;
 use crate::host_files::{HostAccess, Step};
 use crate::mounts;
 use crate::namespaces;
@@ -42,8 +43,9 @@ pub(super) async fn run(
     let (prepared, monitor) =
         tokio::join!(prepare(inner, &mut record, &plan, undo), start_monitor(inner, &plan));
     if let Ok(monitor) = &monitor {
-        let monitor = monitor.clone();
-        undo.push("end monitor", move || async move { Ok(monitor.shutdown().await?) });
+        let (monitor, id) = (monitor.clone(), record.id.clone());
+        // What is below one that had to be killed is ended by its groups, if need be later.
+        undo.push("end monitor", move || async move { exits::end_monitor(&id, &monitor).await.map(drop) });
     }
     let monitor = prepared.and(monitor)?;
     let pause = match first_container {
@@ -63,7 +65,7 @@ pub(super) async fn run(
         inner.take_monitor(&id);
         return Err(error);
     }
-    crate::exits::watch(inner, id, &monitor);
+    exits::watch(inner, id, &monitor);
     Ok(())
 }
 

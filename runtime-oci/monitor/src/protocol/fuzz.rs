@@ -56,7 +56,8 @@ pub fn process_name(data: &[u8]) {
     let numbers = b") S 7 1 9 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 4711 9 9\n";
     let stat = [b"42 (", data, numbers].concat();
     let parsed = ProcessStat::parse(42, &stat).expect("the kernel's numbers are read");
-    let wanted = ProcessStat { pid: 42, state: 'S', parent: 7, session: 9, start_time: 4711 };
+    let wanted =
+        ProcessStat { pid: 42, state: 'S', parent: 7, session: 9, start_time: 4711, exit_status: None };
     assert_eq!(parsed, wanted, "the name is taken for numbers");
     // Not the kernel's, but whatever it is.
     let _ = ProcessStat::parse(42, data);

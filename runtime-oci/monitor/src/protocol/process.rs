@@ -42,6 +42,28 @@ impl Process {
             .is_ok_and(|stat| stat.start_time == self.start_time && !matches!(stat.state, 'Z' | 'X' | 'x'))
     }
 
+    /// How it has ended, as a shell counts: 128 + n for signal n. `None` while it runs, once its parent has taken notice, and
+    /// for one that we may not look into.
+    #[must_use]
+    pub fn exit_code(&self) -> Option<i32> {
+        if !self.open_pidfd()?.has_ended() {
+            return None;
+        }
+        // To who may not know it the kernel tells a zero instead. What a dead process executes is nothing, but forbidden is
+        // told first.
+        if std::fs::read_link(format!("/proc/{}/exe", self.pid))
+            .is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+        {
+            return None;
+        }
+        let stat = ProcessStat::read(self.pid).ok().filter(|stat| stat.start_time == self.start_time)?;
+        let status = stat.exit_status?;
+        Some(match status & 0x7f {
+            0 => status >> 8 & 0xff,
+            signal => 128 + signal,
+        })
+    }
+
     /// A descriptor of exactly this process; `None` if it is gone, whoever may have its PID now.
     #[must_use]
     pub fn open_pidfd(&self) -> Option<PidFd> {
@@ -110,6 +132,8 @@ pub struct ProcessStat {
     pub parent: i32,
     pub session: i32,
     pub start_time: u64,
+    /// As waitpid(2) tells it; of a process that runs it says nothing.
+    pub exit_status: Option<i32>,
 }
 
 impl ProcessStat {
@@ -138,7 +162,8 @@ impl ProcessStat {
         let parent = fields.next()?.parse().ok()?;
         let session = fields.nth(1)?.parse().ok()?;
         let start_time = fields.nth(15)?.parse().ok()?;
-        Some(Self { pid, state, parent, session, start_time })
+        let exit_status = fields.nth(29).and_then(|field| field.parse().ok());
+        Some(Self { pid, state, parent, session, start_time, exit_status })
     }
 }
 

@@ -6,7 +6,9 @@ use super::*;
 fn a_name_with_spaces_and_parentheses_does_not_shift_the_fields() {
     let text = b"42 (a) b (c)) S 7 42 9 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 987654 1 2";
     let stat = ProcessStat::parse(42, text).expect("parses");
-    assert_eq!(stat, ProcessStat { pid: 42, state: 'S', parent: 7, session: 9, start_time: 987_654 });
+    let expected =
+        ProcessStat { pid: 42, state: 'S', parent: 7, session: 9, start_time: 987_654, exit_status: None };
+    assert_eq!(stat, expected);
 }
 
 #[test]
@@ -32,6 +34,25 @@ fn every_signal_can_be_sent_and_nothing_else() {
     }
     let this = Process::this().expect("/proc");
     assert!(this.signal(65).is_err() && this.signal(-1).is_err());
+}
+
+#[test]
+fn how_a_process_ended_can_be_seen_until_its_parent_has_taken_notice() {
+    for (script, code) in [("exit 7", 7), ("kill -KILL $$", 137), ("exit 0", 0)] {
+        let mut child = Command::new("sh")
+            .args(["-c", &format!("read line; {script}")])
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .expect("spawn");
+        let process = Process::of(child.id() as i32).expect("a child");
+        assert_eq!(process.exit_code(), None, "it runs");
+        let pidfd = process.open_pidfd().expect("it runs");
+        drop(child.stdin.take());
+        poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], None).expect("poll");
+        assert_eq!(process.exit_code(), Some(code), "{script}");
+        child.wait().expect("wait");
+        assert_eq!(process.exit_code(), None, "nobody knows any more");
+    }
 }
 
 #[test]
