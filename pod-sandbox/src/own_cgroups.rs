@@ -4,11 +4,12 @@
 //! /linkspan             top: marked by who made it
 //! ├─ monitors           outside every pod's: a pod at its memory limit must not take its monitor with it
 //! └─ <sandbox ID>       of a pod that came without a parent: marked by its daemon
+//! /as/requested         of pods that came with a parent that was not there: marked by its daemon
 //! ```
 //! Two daemons may have the same name, with a `root_dir` each. Then top and `monitors` are both's, a pod's group is its daemon's, and
 //! nothing is removed in which there may be something of the other's (ADR 12).
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::Error;
@@ -88,15 +89,27 @@ pub(crate) async fn close(inner: &Inner) -> Result<(), Error> {
     Ok(())
 }
 
-/// Removes a pod's groups: pause's, and those of its parents that were made for it; of those that its request named, only
-/// what nobody else is in by now. Gone: Ok.
+/// Removes a pod's groups: pause's, and those above its own that were made for it, or for another pod that had the same parent and
+/// has gone before. Of those that a request named, what anybody is in stays. Gone: Ok.
 pub(crate) async fn remove_pods(inner: &Inner, record: &SandboxRecord) -> Result<(), Error> {
     let PodCgroup { parent, pause, made } = &record.cgroup;
     stage("removing the pod's cgroups", inner.cgroups.remove(pause)).await?;
     if *parent == inner.pod_cgroup(record.id.as_str()) {
         return Ok(stage("removing the pod's cgroups", inner.cgroups.remove(parent)).await?);
     }
-    for path in made.iter().rev() {
+    remove_shared(inner, made)?;
+    let above = Path::new(parent).ancestors().filter_map(Path::to_str);
+    for group in above.take_while(|group| *group != "/" && *group != top(inner)) {
+        if is_marked(inner, group) {
+            remove_shared(inner, &[group.to_owned()])?;
+        }
+    }
+    Ok(())
+}
+
+/// The outermost first.
+fn remove_shared(inner: &Inner, paths: &[String]) -> Result<(), Error> {
+    for path in paths.iter().rev() {
         if !inner.cgroups.remove_if_empty(path)? {
             tracing::debug!(group = path, "a group above the pod's stays: others are in it");
         }

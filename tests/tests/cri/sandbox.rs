@@ -86,6 +86,31 @@ async fn groups_that_were_made_for_a_pods_cgroup_parent_go_with_the_pod() {
 }
 
 #[tokio::test]
+async fn groups_that_were_made_for_one_pods_cgroup_parent_go_with_the_last_pod_in_them() {
+    need!();
+    node::run(async |node| {
+        let outer = format!("{}/outer", node.cgroup());
+        let mut ids = Vec::new();
+        for name in ["maker", "guest"] {
+            let mut config = requests::sandbox(node, name);
+            config.linux.as_mut().unwrap().cgroup_parent = format!("/{outer}/inner");
+            ids.push(node.run_sandbox(&config, "").await?);
+        }
+        node.stop_sandbox(&ids[0]).await?;
+        node.remove_sandbox(&ids[0]).await?;
+        assert!(
+            !leftovers::cgroups(&format!("{outer}/inner/{}", ids[1])).is_empty(),
+            "the guest is still there"
+        );
+        node.stop_sandbox(&ids[1]).await?;
+        node.remove_sandbox(&ids[1]).await?;
+        assert_eq!(leftovers::cgroups(&outer), Vec::<std::path::PathBuf>::new());
+        Ok(())
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn lists_are_filtered_by_id_prefix_state_and_labels_together() {
     need!();
     node::run(async |node| {

@@ -127,9 +127,11 @@ async fn cgroup(
     let owner = Arc::clone(inner);
     let is_made = blocking("making a pod's cgroups", move || {
         let is_made = owner.cgroups.create(&groups.parent)?;
-        if groups.parent == owner.pod_cgroup(id.as_str()) {
+        if is_made || groups.parent == owner.pod_cgroup(id.as_str()) {
             own_cgroups::mark(&owner, &groups.parent);
         }
+        // Those that were missing above it.
+        groups.made.iter().for_each(|group| own_cgroups::mark(&owner, group));
         owner.cgroups.create(&groups.pause)?;
         if let Some(limits) = limits {
             owner.cgroups.apply(&groups.parent, &limits)?;
