@@ -120,6 +120,11 @@ impl Step {
         })))
     }
 
+    #[cfg(test)]
+    pub(crate) fn give_up(&self) {
+        self.lock().given_up = true;
+    }
+
     /// Begins the next one.
     ///
     /// # Errors

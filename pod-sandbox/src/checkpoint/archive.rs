@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::dump::ConfigDump;
 use crate::error::Error;
+use crate::host_files::Step;
 use crate::own_files::{make_dir, write};
 
 pub(crate) const CONFIG: &str = "config.dump";
@@ -39,6 +40,17 @@ pub(super) fn pack(dir: &Path, archive: &Path) -> Result<(), Error> {
     }
     builder.append_dir_all(IMAGES, dir.join(IMAGES)).map_err(failed)?;
     builder.into_inner().and_then(|mut file| file.flush()).map_err(failed)
+}
+
+/// Packs what is in `dir` into `unfinished`, which then becomes `location`; or nothing does, if nobody waits for it any more: a
+/// disk may have taken its time, and what was there been cleared away.
+pub(super) fn publish(dir: &Path, unfinished: &Path, location: &Path, step: &Step) -> Result<(), Error> {
+    step.next("writing checkpoint", location)?;
+    let published = pack(dir, unfinished).and_then(|()| {
+        step.next("publishing checkpoint", location)?;
+        fs::rename(unfinished, location).map_err(Error::store("publishing", location))
+    });
+    published.inspect_err(|_| drop(fs::remove_file(unfinished)))
 }
 
 /// Unpacks an archive into the empty directory `dir`: the files that belong to one, and no others.

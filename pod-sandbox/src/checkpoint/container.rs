@@ -153,7 +153,7 @@ pub(super) async fn write(
     let (record, sandbox) = (Arc::clone(record), Arc::clone(sandbox));
     let (unfinished, location) = (place.unfinished.clone(), place.location.clone());
     let access = HostAccess::of(&sandbox, "writing checkpoint", &location).within(timeout);
-    let pack = move |_: &Step| {
+    let pack = move |step: &Step| {
         archive::write_json(&work.join(archive::DELETED), &deleted)?;
         archive::write_json(&work.join(archive::CONFIG), &dump::ConfigDump::of(&record, Timestamp::now()))?;
         archive::write_json(&work.join(archive::SPEC), &dump::spec(&bundle, &record, &sandbox)?)?;
@@ -161,8 +161,7 @@ pub(super) async fn write(
             // CRIU leaves its statistics beside its images or beside its log.
             let _ = fs::rename(dirs.work.join(log), work.join(log));
         }
-        archive::pack(&work, &unfinished)?;
-        fs::rename(&unfinished, &location).map_err(Error::store("publishing", &location))
+        archive::publish(&work, &unfinished, &location, step)
     };
     inner.host_files.run(access, pack).await
 }

@@ -16,6 +16,7 @@ use std::time::Duration;
 use linkspan_files::Access;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use tokio::time::Instant;
 
 use super::container::{Place, finish, freeze, running, write};
 use super::{archive, means};
@@ -82,7 +83,7 @@ impl Pods {
         let means = means(&self.inner, &sandbox.handler).await?;
         let (inner, subject) = (Arc::clone(&self.inner), sandbox.id.clone());
         let ids = container_ids.to_vec();
-        let timeout = budget.unwrap_or(inner.settings.runtime_timeout);
+        let budget = Budget::of(&sandbox, budget.unwrap_or(inner.settings.runtime_timeout));
         let work = Box::pin(async move {
             let _sandbox = inner.locks.exclusive(sandbox.id.as_str()).await;
             let containers = wanted(&inner, &sandbox, &ids)?;
@@ -97,7 +98,7 @@ impl Pods {
             let written = async {
                 let mut locks = Vec::new();
                 for container in &containers {
-                    locks.push(inner.locks.exclusive(container.id.as_str()).await);
+                    locks.push(budget.wait(inner.locks.exclusive(container.id.as_str())).await?);
                 }
                 let dir = output.join(CONTAINERS);
                 let access = HostAccess::of(&sandbox, "making directory", &dir);
@@ -113,25 +114,52 @@ impl Pods {
                     archives.push(name);
                 }
                 for container in &containers {
+                    budget.left()?;
                     freeze(&means, &container.id, &mut always).await?;
                 }
                 for (container, place) in containers.iter().zip(&places) {
-                    write(&inner, &means, (container, &sandbox), place, timeout).await?;
+                    write(&inner, &means, (container, &sandbox), place, budget.left()?).await?;
                 }
-                let access = HostAccess::of(&sandbox, "describing checkpoint", &output).within(timeout);
+                let access =
+                    HostAccess::of(&sandbox, "describing checkpoint", &output).within(budget.left()?);
                 let describe = describe(&sandbox, &containers, archives, &output);
                 inner.host_files.run(access, move |_| describe()).await?;
                 Ok(locks)
             };
-            let what = format!("checkpointing sandbox {}", sandbox.id);
-            let written = tokio::time::timeout(timeout, written).await;
-            let written = written.unwrap_or(Err(Error::TimedOut { what, after: timeout }));
+            let written = written.await;
             let locks = finish(written, always, failed).await?;
             drop(locks);
             tracing::info!(sandbox_id = %sandbox.id, output = %output.display(), "pod checkpointed");
             Ok(())
         });
         self.inner.detached("CheckpointPod", subject, work).await
+    }
+}
+
+/// What the caller will wait. Each step has what is left of it for its deadline, and none is dropped half-way: what it does
+/// may not be taken back, and would go on while what was made is cleared away.
+struct Budget {
+    what: String,
+    all: Duration,
+    until: Instant,
+}
+
+impl Budget {
+    fn of(sandbox: &SandboxRecord, all: Duration) -> Self {
+        Self { what: format!("checkpointing sandbox {}", sandbox.id), all, until: Instant::now() + all }
+    }
+
+    fn left(&self) -> Result<Duration, Error> {
+        match self.until.saturating_duration_since(Instant::now()) {
+            Duration::ZERO => Err(Error::TimedOut { what: self.what.clone(), after: self.all }),
+            left => Ok(left),
+        }
+    }
+
+    /// For what does nothing but wait.
+    async fn wait<T>(&self, work: impl Future<Output = T>) -> Result<T, Error> {
+        let timed_out = |_| Error::TimedOut { what: self.what.clone(), after: self.all };
+        tokio::time::timeout_at(self.until, work).await.map_err(timed_out)
     }
 }
 

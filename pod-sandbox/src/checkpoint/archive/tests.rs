@@ -5,10 +5,11 @@ use std::path::Path;
 use linkspan_runtime_oci::rooted::Root;
 
 use super::{
-    CHANGES, CONFIG, IMAGES, copy, is_in, pack, place, read_config, read_deleted, unpack, write_json,
+    CHANGES, CONFIG, IMAGES, copy, is_in, pack, place, publish, read_config, read_deleted, unpack, write_json,
 };
 use crate::checkpoint::dump::ConfigDump;
 use crate::error::Error;
+use crate::host_files::Step;
 
 const FIELD: &str = "config.image.image";
 
@@ -34,6 +35,22 @@ fn what_was_packed_is_unpacked() {
     assert_eq!(fs::read(to.join(CHANGES)).unwrap().len(), 1024);
     assert_eq!(fs::read_to_string(to.join(IMAGES).join("inventory.img")).unwrap(), "i");
     assert!(!to.join("private").exists());
+}
+
+#[test]
+fn an_archive_that_nobody_waits_for_any_more_does_not_appear() {
+    let dir = tempfile::tempdir().unwrap();
+    let (from, output) = (dir.path().join("from"), dir.path().join("output"));
+    fs::create_dir_all(from.join(IMAGES)).unwrap();
+    fs::create_dir(&output).unwrap();
+    let (unfinished, location) = (output.join(".c.tar"), output.join("c.tar"));
+    let step = Step::of_our_own("packing", &location);
+    publish(&from, &unfinished, &location, &step).unwrap();
+    assert!(location.exists() && !unfinished.exists());
+    fs::remove_file(&location).unwrap();
+    step.give_up();
+    publish(&from, &unfinished, &location, &step).unwrap_err();
+    assert_eq!(fs::read_dir(&output).unwrap().count(), 0);
 }
 
 #[test]
