@@ -1,7 +1,9 @@
 //! One task at a time acts on an ID.
 
 use std::collections::HashMap;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::task::{Context, Poll, Waker};
 
 use crate::operations::stage;
 use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
@@ -21,7 +23,27 @@ pub(crate) type Exclusive = OwnedRwLockWriteGuard<()>;
 /// Held while a task needs the object to stay as it is.
 pub(crate) type Shared = OwnedRwLockReadGuard<()>;
 
+/// A place in the row of those who want a lock.
+pub(crate) struct InLine(Pin<Box<dyn Future<Output = Exclusive> + Send>>);
+
+impl InLine {
+    /// Waits until it is its turn.
+    pub(crate) async fn turn(self) -> Exclusive {
+        self.0.await
+    }
+}
+
 impl Locks {
+    /// Takes a place in the row at once, and waits for nobody: who asks later goes later.
+    pub(crate) fn in_line(&self, id: &str) -> InLine {
+        // The first poll takes the place. A task's budget must not put it off.
+        let mut waiting = Box::pin(tokio::task::unconstrained(self.of(id).write_owned()));
+        match waiting.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(held) => InLine(Box::pin(std::future::ready(held))),
+            Poll::Pending => InLine(waiting),
+        }
+    }
+
     pub(crate) async fn exclusive(&self, id: &str) -> Exclusive {
         stage(TURN, self.of(id).write_owned()).await
     }
@@ -71,6 +93,21 @@ mod tests {
         assert!(poll_once(locks.exclusive("b")).is_some());
         drop(held);
         assert!(poll_once(locks.exclusive("a")).is_some());
+    }
+
+    #[test]
+    fn a_place_in_the_row_is_taken_at_once() {
+        let locks = Locks::default();
+        let held = poll_once(locks.exclusive("a"));
+        let first = locks.in_line("a");
+        let mut later = std::pin::pin!(locks.exclusive("a"));
+        assert!(poll_once(later.as_mut()).is_none());
+        drop(held);
+        assert!(poll_once(later.as_mut()).is_none(), "another was there before");
+        let held = poll_once(first.turn());
+        assert!(held.is_some());
+        drop(held);
+        assert!(poll_once(later.as_mut()).is_some());
     }
 
     #[test]

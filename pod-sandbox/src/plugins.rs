@@ -136,8 +136,8 @@ pub struct Answer {
     /// In the order in which they are to be applied.
     pub changes: Vec<Change>,
     pub evictions: Vec<Eviction>,
-    /// Dropped when changes and evictions are applied: nothing else is told until then, so that what is decided later is
-    /// applied later.
+    /// Dropped when evictions have begun and each change has its place in its container's row: nothing else is told until then,
+    /// so that what is decided later is applied later.
     pub held: Option<Box<dyn Send + Sync>>,
 }
 

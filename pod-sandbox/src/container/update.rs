@@ -7,6 +7,7 @@ use linkspan_runtime_oci::{Resources, spec};
 use super::record::ContainerRecord;
 use super::state::{Refused, Request, Verdict, admit};
 use crate::error::{Error, Refusal};
+use crate::locks::InLine;
 use crate::model::ContainerId;
 use crate::operations::stage;
 use crate::plugins::{self, What};
@@ -37,18 +38,33 @@ async fn locked(inner: &Arc<Inner>, id: &ContainerId, wanted: Resources) -> Resu
     let snapshot = inner.table.snapshot();
     let record = snapshot.containers.get(id).ok_or_else(|| Error::NoSuchContainer(id.to_string()))?;
     check_state(record)?;
-    let (wanted, held) = plugins::updating(inner, record, wanted).await?;
-    limits(inner, id, wanted).await?;
-    drop(held);
+    let (wanted, change) = plugins::updating(inner, record, wanted).await?;
+    change.run(inner, wanted).await?;
     tracing::info!(container_id = %id, "container resources updated");
     plugins::container_happened(inner, id, What::PostUpdateContainer).await;
     Ok(())
 }
 
-/// Changes the limits alone. Whoever holds the container's lock may call it, and whoever holds none: two of them at once
-/// take turns.
-pub(crate) async fn limits(inner: &Arc<Inner>, id: &ContainerId, wanted: Resources) -> Result<(), Error> {
-    let _turn = inner.locks.exclusive(&format!("{id} limits")).await;
+/// A change of the limits alone. Whoever holds the container's lock may ask for one, and whoever holds none: they are made in
+/// the order in which they were asked for.
+pub(crate) struct LimitsChange {
+    id: ContainerId,
+    place: InLine,
+}
+
+impl LimitsChange {
+    /// Waits for nobody.
+    pub(crate) fn in_line(inner: &Inner, id: &ContainerId) -> Self {
+        Self { id: id.clone(), place: inner.locks.in_line(&format!("{id} limits")) }
+    }
+
+    pub(crate) async fn run(self, inner: &Inner, wanted: Resources) -> Result<(), Error> {
+        let _turn = self.place.turn().await;
+        set(inner, &self.id, wanted).await
+    }
+}
+
+async fn set(inner: &Inner, id: &ContainerId, wanted: Resources) -> Result<(), Error> {
     let snapshot = inner.table.snapshot();
     let record = snapshot.containers.get(id).ok_or_else(|| Error::NoSuchContainer(id.to_string()))?;
     check_state(record)?;

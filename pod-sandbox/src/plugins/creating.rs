@@ -50,8 +50,7 @@ pub(crate) async fn creating(
     };
     let event = Happening { what: What::CreateContainer(support), pod, container: Some(container) };
     let answer = stage(ASKED, inner.plugins.tell(event)).await?;
-    apply(inner, answer.changes, answer.evictions).await?;
-    drop(answer.held);
+    apply(inner, answer.changes, answer.evictions, answer.held).await?;
     match answer.creation {
         None => Ok(spec),
         Some(creation) => follow(inner, record, &spec, creation).await.map(Arc::new),

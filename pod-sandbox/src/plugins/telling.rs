@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use linkspan_runtime_oci::Resources;
 
+use super::wishes::InLine;
 use super::{ASKED, Answer, ContainerView, Happening, PodView, What, apply, views};
 use crate::container::record::ContainerRecord;
+use crate::container::update::LimitsChange;
 use crate::error::Error;
 use crate::locks::Exclusive;
 use crate::model::ContainerId;
@@ -105,8 +107,8 @@ pub(crate) async fn container_happened(inner: &Arc<Inner>, id: &ContainerId, wha
     }
 }
 
-/// Asks what shall become of a change of limits. What the answer wants of other containers is done when this returns; the
-/// second value is to be dropped when the change is, too.
+/// Asks what shall become of a change of limits. What the answer wants of other containers is done when this returns, and
+/// this change has its place before what is decided later.
 ///
 /// # Errors
 /// [`Error::Plugin`] if somebody minds, or wants what cannot be had.
@@ -114,14 +116,19 @@ pub(crate) async fn updating(
     inner: &Arc<Inner>,
     record: &Arc<ContainerRecord>,
     wanted: Resources,
-) -> Result<(Resources, Option<Box<dyn Send + Sync>>), Error> {
-    let Some((pod, container)) = both(inner, record).await? else { return Ok((wanted, None)) };
+) -> Result<(Resources, LimitsChange), Error> {
+    let Some((pod, container)) = both(inner, record).await? else {
+        return Ok((wanted, LimitsChange::in_line(inner, &record.id)));
+    };
     let what = What::UpdateContainer(wanted.clone());
     let answer =
         stage(ASKED, inner.plugins.tell(Happening { what, pod, container: Some(container) })).await?;
     let Answer { resources, changes, evictions, held, .. } = answer;
-    apply(inner, changes, evictions).await?;
-    Ok((resources.unwrap_or(wanted), held))
+    let others = InLine::begin(inner, changes, evictions).await;
+    let change = LimitsChange::in_line(inner, &record.id);
+    drop(held);
+    others.run(inner).await?;
+    Ok((resources.unwrap_or(wanted), change))
 }
 
 /// While it is held, the container's end is not told: it comes after its start.
@@ -171,11 +178,7 @@ pub(crate) async fn tell_after(
     let sandbox_id = pod.id.clone();
     let told = stage(ASKED, inner.plugins.tell(Happening { what: what.clone(), pod, container })).await;
     let done = match told {
-        Ok(Answer { changes, evictions, held, .. }) => {
-            let done = apply(inner, changes, evictions).await;
-            drop(held);
-            done
-        }
+        Ok(Answer { changes, evictions, held, .. }) => apply(inner, changes, evictions, held).await,
         Err(error) => Err(error.into()),
     };
     if let Err(error) = done {

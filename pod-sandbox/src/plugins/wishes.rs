@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::{Change, Eviction, PluginError};
 use crate::container::record::ContainerRecord;
-use crate::container::{stop, update};
+use crate::container::stop;
+use crate::container::update::LimitsChange;
 use crate::error::Error;
 use crate::find;
 use crate::pods::{Inner, Pods};
@@ -18,7 +19,8 @@ impl Pods {
     pub async fn change_for_plugin(&self, wanted: Change) -> Result<(), Error> {
         let inner = Arc::clone(&self.inner);
         let subject = wanted.container_id.clone();
-        self.inner.detached("a plugin's update", subject, async move { change(&inner, wanted).await }).await
+        let work = async move { change(&inner, in_line(&inner, &wanted), wanted).await };
+        self.inner.detached("a plugin's update", subject, work).await
     }
 
     /// Stops a container as somebody wants it, unasked; returns when that has begun.
@@ -32,41 +34,69 @@ impl Pods {
     }
 }
 
-/// Does all that is wanted.
+/// Does all that is wanted. `held` keeps others from being told until each change has its place in its container's row.
 ///
 /// # Errors
-/// [`Error::Plugin`] with the plugin's name for the first that cannot be had and whose failure is not to be ignored.
+/// As [`InLine::run`].
 pub(crate) async fn apply(
     inner: &Arc<Inner>,
     changes: Vec<Change>,
     evictions: Vec<Eviction>,
+    held: Option<Box<dyn Send + Sync>>,
 ) -> Result<(), Error> {
-    for wanted in evictions {
-        let (plugin, container_id) = (wanted.plugin.clone(), wanted.container_id.clone());
-        if let Err(error) = evict(inner, wanted).await {
-            tracing::warn!(plugin, container_id, %error, "a container that a plugin wants to be gone stays");
-        }
-    }
-    for wanted in changes {
-        let Change { plugin, container_id, ignore_failure, .. } = wanted.clone();
-        match change(inner, wanted).await {
-            Ok(()) => {}
-            Err(error) if ignore_failure => {
-                tracing::info!(plugin, container_id, %error, "a plugin's update does not succeed, which it does not mind");
-            }
-            Err(error) => {
-                let words = format!("NRI plugin {plugin}: update of container {container_id}: {error}");
-                return Err(PluginError::Refused(words).into());
-            }
-        }
-    }
-    Ok(())
+    let changes = InLine::begin(inner, changes, evictions).await;
+    drop(held);
+    changes.run(inner).await
 }
 
-async fn change(inner: &Arc<Inner>, wanted: Change) -> Result<(), Error> {
+/// Changes that have their places in their containers' rows: what is decided later is done later, and yet nobody waits for a
+/// runtime that only another container's change waits for.
+pub(crate) struct InLine(Vec<(Result<LimitsChange, Error>, Change)>);
+
+impl InLine {
+    /// Waits for no runtime. The evictions have begun then.
+    pub(crate) async fn begin(inner: &Arc<Inner>, changes: Vec<Change>, evictions: Vec<Eviction>) -> Self {
+        for wanted in evictions {
+            let (plugin, container_id) = (wanted.plugin.clone(), wanted.container_id.clone());
+            if let Err(error) = evict(inner, wanted).await {
+                tracing::warn!(plugin, container_id, %error, "a container that a plugin wants to be gone stays");
+            }
+        }
+        Self(changes.into_iter().map(|wanted| (in_line(inner, &wanted), wanted)).collect())
+    }
+
+    /// # Errors
+    /// [`Error::Plugin`] with the plugin's name for the first that cannot be had and whose failure is not to be ignored.
+    pub(crate) async fn run(self, inner: &Inner) -> Result<(), Error> {
+        for (place, wanted) in self.0 {
+            let Change { plugin, container_id, ignore_failure, .. } = wanted.clone();
+            match change(inner, place, wanted).await {
+                Ok(()) => {}
+                Err(error) if ignore_failure => {
+                    tracing::info!(plugin, container_id, %error, "a plugin's update does not succeed, which it does not mind");
+                }
+                Err(error) => {
+                    let words = format!("NRI plugin {plugin}: update of container {container_id}: {error}");
+                    return Err(PluginError::Refused(words).into());
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn in_line(inner: &Inner, wanted: &Change) -> Result<LimitsChange, Error> {
     let record = find::container(&inner.table.snapshot(), &wanted.container_id)?;
-    update::limits(inner, &record.id, wanted.resources).await?;
-    tracing::info!(container_id = %record.id, plugin = wanted.plugin, "container resources updated by a plugin");
+    Ok(LimitsChange::in_line(inner, &record.id))
+}
+
+async fn change(inner: &Inner, place: Result<LimitsChange, Error>, wanted: Change) -> Result<(), Error> {
+    place?.run(inner, wanted.resources).await?;
+    tracing::info!(
+        container_id = wanted.container_id,
+        plugin = wanted.plugin,
+        "container resources updated by a plugin"
+    );
     Ok(())
 }
 

@@ -1,11 +1,16 @@
 //! What plugins want of containers that exist.
 
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
 use anyhow::{Context, Result};
 use linkspan_cri_api::v1;
-use linkspan_tests::node::Node;
+use linkspan_tests::node::{Node, Options};
 use linkspan_tests::nri::Plugin;
-use linkspan_tests::{need, node, requests};
+use linkspan_tests::{need, node, requests, tools, wait};
 use serde_json::json;
+
+const SOON: Duration = Duration::from_secs(15);
 
 async fn limits(node: &mut Node, id: &str) -> Result<v1::LinuxContainerResources> {
     let status = node.container_status(id).await?;
@@ -127,6 +132,55 @@ async fn an_evicted_container_stops_and_says_why() {
             node.container_status(&first).await?.message,
             "evicted by NRI plugin 10-evictor: noisy neighbour"
         );
+        Ok(())
+    })
+    .await;
+}
+
+/// A runtime whose `update` waits as long as the file is there.
+fn slow(folder: &Path) -> (PathBuf, PathBuf) {
+    let hold = folder.join("hold");
+    let text = format!(
+        "#!/bin/sh\ncase \" $* \" in *' update '*) : >{0}.called; while [ -e {0} ]; do sleep 0.02; done;; esac\nexec {1} \"$@\"\n",
+        hold.display(),
+        tools::crun().display()
+    );
+    (tools::script(folder.join("slow"), &text).expect("a script"), hold)
+}
+
+#[tokio::test]
+async fn a_runtime_that_is_slow_with_one_containers_update_keeps_no_other_pod_waiting() {
+    need!(NriPlugin);
+    let folder = tempfile::tempdir().expect("a folder");
+    let (runtime, hold) = slow(folder.path());
+    let options = Options { runtimes: vec![("slow".to_owned(), runtime)], ..Options::default() };
+    node::with(options, async |node| {
+        let first = json!([{ "target": "first", "resources": { "cpu": { "shares": { "value": "300" } } } }]);
+        let _plugin =
+            Plugin::start(node, "10", "balancer", &json!({ "updates": { "CreateContainer/second": first } }))
+                .await?;
+        let sandbox = requests::sandbox(node, "slow");
+        let (sandbox_id, first) = node.run_pod(&sandbox, &requests::idle("first")).await?;
+        std::fs::write(&hold, "")?;
+        let request = v1::CreateContainerRequest {
+            pod_sandbox_id: sandbox_id,
+            config: Some(requests::idle("second")),
+            sandbox_config: Some(sandbox),
+        };
+        let mut client = node.runtime.clone();
+        let second = tokio::spawn(async move { client.create_container(request).await });
+        let called = hold.with_extension("called");
+        wait::until("the first one is updated", SOON, async || {
+            anyhow::ensure!(called.exists());
+            Ok(())
+        })
+        .await?;
+        let other = requests::sandbox(node, "other");
+        let made = tokio::time::timeout(SOON, node.run_pod(&other, &requests::idle("c"))).await;
+        std::fs::remove_file(&hold)?;
+        made.context("another pod waits for it")??;
+        second.await??;
+        assert_eq!(limits(node, &first).await?.cpu_shares, 300);
         Ok(())
     })
     .await;
