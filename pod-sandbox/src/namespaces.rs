@@ -28,6 +28,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use linkspan_image::IdMap;
+use linkspan_runtime_oci::Process;
 
 use crate::network::netlink::{self, route};
 
@@ -125,6 +126,36 @@ pub async fn unpin(dir: &Path) -> Result<(), Error> {
     tokio::task::spawn_blocking(move || unpin_now(&dir)).await.unwrap_or(Err(lost))
 }
 
+/// Holds the PID namespace of a process at `path`, in a directory that is there.
+///
+/// # Errors
+/// [`Error::Io`], also if the process has ended.
+pub(crate) async fn pin_pid(process: Process, path: &Path) -> Result<(), Error> {
+    let path = path.to_path_buf();
+    let lost = Error::Lost { path: path.clone() };
+    let pin = move || {
+        let namespace = PathBuf::from(format!("/proc/{}/ns/pid", process.pid));
+        let (dir, name) = (path.parent().unwrap_or(Path::new("/")), path.file_name().unwrap_or_default());
+        pin(dir, &name.to_string_lossy(), &namespace)?;
+        // Only now it is certain whose namespace it is.
+        match process.is_alive() {
+            true => Ok(()),
+            false => {
+                remove_pin(&path)?;
+                Err(Error::io("pinning", namespace)(io::ErrorKind::NotFound.into()))
+            }
+        }
+    };
+    tokio::task::spawn_blocking(pin).await.unwrap_or(Err(lost))
+}
+
+/// Lets go of one that is pinned at `path`. Succeeds if it is gone.
+pub(crate) async fn unpin_file(path: &Path) -> Result<(), Error> {
+    let path = path.to_path_buf();
+    let lost = Error::Lost { path: path.clone() };
+    tokio::task::spawn_blocking(move || remove_pin(&path)).await.unwrap_or(Err(lost))
+}
+
 fn make(plan: &NamespacePlan) -> Result<Pinned, Error> {
     make_dir(&plan.dir, Access::Private).map_err(Error::io("making directory", &plan.dir))?;
     let mut flags = UnshareFlags::empty();
@@ -170,18 +201,19 @@ fn pin(dir: &Path, name: &str, namespace: &Path) -> Result<PathBuf, Error> {
 
 fn unpin_now(dir: &Path) -> Result<(), Error> {
     for name in [NETWORK, IPC, UTS, USER] {
-        let path = dir.join(name);
-        unmount_all(&path)?;
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(Error::io("removing", &path)(error));
-            }
-            _ => {}
-        }
+        remove_pin(&dir.join(name))?;
     }
     // Somebody else's files in the directory are theirs to remove.
     match fs::remove_dir(dir) {
         Err(error) if !is_gone_or_in_use(&error) => Err(Error::io("removing", dir)(error)),
+        _ => Ok(()),
+    }
+}
+
+fn remove_pin(path: &Path) -> Result<(), Error> {
+    unmount_all(path)?;
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io("removing", path)(error)),
         _ => Ok(()),
     }
 }

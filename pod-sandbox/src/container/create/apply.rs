@@ -9,12 +9,13 @@ use linkspan_runtime_oci::rooted::Root;
 use linkspan_runtime_oci::{ConsoleSocket, CreateRequest, Process, spec};
 use serde_json::Value;
 
-use super::plan::ContainerPlan;
+use super::plan::{ContainerPlan, pid_pin};
 use super::{check_ready, volumes};
 use crate::container::record::ContainerRecord;
 use crate::container::state::State;
 use crate::error::Error;
 use crate::host_files::{HostAccess, Step};
+use crate::namespaces;
 use crate::operations::stage;
 use crate::own_files::write;
 use crate::plugins::{self, InFlight};
@@ -35,6 +36,10 @@ pub(super) async fn run(inner: &Arc<Inner>, plan: ContainerPlan, undo: &mut Undo
     let spec = plugins::creating(inner, &mut record, spec, undo).await?;
     Arc::make_mut(&mut plan).record = record;
     write_spec(&plan.bundle, spec, user_namespace::access(plan.owner)).await?;
+    if let Some(process) = plan.pid_namespace_of {
+        // The bundle's removal is the reverse.
+        namespaces::pin_pid(process, &pid_pin(&plan.bundle)).await?;
+    }
     let state = match plan.awaits_restore {
         true => State::AwaitsRestore,
         false => State::Created { process: create(inner, &plan, undo).await? },
@@ -119,6 +124,9 @@ async fn create(inner: &Arc<Inner>, plan: &ContainerPlan, undo: &mut Undo) -> Re
         Ok(forgetting.forget(&deleted).await?)
     });
     let process = stage("runtime create", monitor.create(request)).await?;
+    if plan.pid_namespace_of.is_some() {
+        namespaces::unpin_file(&pid_pin(&plan.bundle)).await?;
+    }
     let snapshot = inner.table.snapshot();
     let sandbox = snapshot.sandboxes.get(&record.sandbox_id);
     match sandbox.and_then(|sandbox| sandbox.state.pause()) == Some(&process) {

@@ -13,7 +13,7 @@ use linkspan_runtime_oci::cgroup::Support;
 use linkspan_runtime_oci::oci_hooks::OciHooks;
 use linkspan_runtime_oci::spec::{CapabilityInput, granted_capabilities};
 use linkspan_runtime_oci::user::{self, ResolvedUser, UserRequest};
-use linkspan_runtime_oci::{CgroupMode, Features, seccomp};
+use linkspan_runtime_oci::{CgroupMode, Features, Process, seccomp};
 
 use super::image_volumes::ImageVolumes;
 use super::reserve::Reserved;
@@ -52,10 +52,10 @@ pub(super) struct Facts {
     pub(super) features: Features,
     pub(super) seccomp: Option<seccomp::LinuxSeccomp>,
     pub(super) capabilities: CapabilityInput,
-    /// PID of the pod's pause.
-    pub(super) pause: i32,
-    /// PID of the container whose PID namespace is asked for.
-    pub(super) target: Option<i32>,
+    /// The pod's pause.
+    pub(super) pause: Process,
+    /// The first process of the container whose PID namespace is asked for.
+    pub(super) target: Option<Process>,
     pub(super) pod_files: PodFiles,
     pub(super) volumes_dir: PathBuf,
     /// Whether the log's file, or whatever has its name, is there already.
@@ -101,7 +101,7 @@ fn read_now(
     let user = user::resolve(&reserved.rootfs, &user_request(context, &reserved.image.user))?;
     let capabilities = capabilities(inner, context);
     let handler = Arc::clone(&inner.handler(&sandbox.handler)?.options);
-    let pause = sandbox.state.pause().map(|pause| pause.pid);
+    let pause = sandbox.state.pause().copied();
     let home = user::home(&reserved.rootfs, user.uid)?;
     let sources = sources(config, &reserved.image_volumes, step)?;
     let container = defaults(&inner.settings.container, step)?;
@@ -279,7 +279,7 @@ fn target(
     snapshot: &Snapshot,
     sandbox: &SandboxRecord,
     context: &SecurityContext,
-) -> Result<Option<i32>, Error> {
+) -> Result<Option<Process>, Error> {
     let options = &context.namespace_options;
     if options.pid != NamespaceMode::Target {
         return Ok(None);
@@ -294,5 +294,5 @@ fn target(
         return Err(bad("is in another sandbox"));
     }
     let process = target.state.process().filter(|process| process.is_alive());
-    process.map(|process| Some(process.pid)).ok_or_else(|| bad("is not running"))
+    process.map(|process| Some(*process)).ok_or_else(|| bad("is not running"))
 }

@@ -7,17 +7,17 @@ mod mounts;
 mod process;
 mod security;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use linkspan_runtime_oci::CgroupMode;
 use linkspan_runtime_oci::spec::{self, Layers, NamespaceInput, Namespaces, SpecInput, clamp_oom_score_adj};
+use linkspan_runtime_oci::{CgroupMode, Process};
 use serde::Serialize;
 
 use super::facts::Facts;
 use super::reserve::Reserved;
 use crate::container::record::ContainerRecord;
 use crate::error::Error;
-use crate::model::{ContainerUser, NamespaceMode};
+use crate::model::{ContainerUser, NamespaceMode, SecurityContext};
 use crate::sandbox::record::SandboxRecord;
 use crate::user_namespace;
 
@@ -26,6 +26,10 @@ pub(super) struct ContainerPlan {
     /// Still in the state `Creating`.
     pub(super) record: ContainerRecord,
     pub(super) bundle: PathBuf,
+    /// Whose PID namespace it joins. Pinned for the runtime at the path that the spec has: a number may be somebody else's by
+    /// the time that the runtime looks.
+    #[serde(skip)]
+    pub(super) pid_namespace_of: Option<Process>,
     pub(super) rootfs: PathBuf,
     pub(super) spec: SpecInput,
     /// What goes under and over it; shown by the spec that comes of it.
@@ -98,7 +102,7 @@ pub(super) fn decide(
         apparmor_profile: facts.apparmor.choose(context.apparmor.as_ref(), context.privileged)?,
         rootfs: rootfs.clone(),
         readonly_rootfs: context.readonly_rootfs,
-        namespaces: namespaces(context.namespace_options.pid, context.privileged, sandbox, facts),
+        namespaces: namespaces(context, &bundle, sandbox, facts),
         mounts: mounts.inputs,
         devices: devices::decide(&record.config, facts)?,
         all_devices: context.privileged && !facts.handler.privileged_without_host_devices,
@@ -127,6 +131,7 @@ pub(super) fn decide(
         host_dirs: mounts.missing,
         relabelled,
         awaits_restore,
+        pid_namespace_of: joined(record.config.linux.security_context.namespace_options.pid, facts),
         record,
         bundle,
         rootfs,
@@ -163,23 +168,41 @@ fn supplemental_groups(facts: &Facts) -> Vec<i64> {
     groups.into_iter().map(i64::from).collect()
 }
 
-fn namespaces(pid: NamespaceMode, privileged: bool, sandbox: &SandboxRecord, facts: &Facts) -> Namespaces {
+/// The process whose PID namespace is joined.
+fn joined(mode: NamespaceMode, facts: &Facts) -> Option<Process> {
+    match mode {
+        NamespaceMode::Pod => Some(facts.pause),
+        NamespaceMode::Target => facts.target,
+        NamespaceMode::Container | NamespaceMode::Node => None,
+    }
+}
+
+/// In the bundle.
+pub(super) fn pid_pin(bundle: &Path) -> PathBuf {
+    bundle.join("pid-namespace")
+}
+
+fn namespaces(
+    context: &SecurityContext,
+    bundle: &Path,
+    sandbox: &SandboxRecord,
+    facts: &Facts,
+) -> Namespaces {
     let pinned = &sandbox.namespaces;
     let join = |path: &Option<PathBuf>| path.clone().map_or(NamespaceInput::Host, NamespaceInput::Path);
-    let of_process = |pid: i32| NamespaceInput::Path(format!("/proc/{pid}/ns/pid").into());
+    let pid = context.namespace_options.pid;
     Namespaces {
         network: join(&pinned.network),
         ipc: join(&pinned.ipc),
         uts: join(&pinned.uts),
-        pid: match (pid, facts.target) {
-            (NamespaceMode::Container, _) | (NamespaceMode::Target, None) => NamespaceInput::New,
-            (NamespaceMode::Target, Some(target)) => of_process(target),
-            (NamespaceMode::Pod, _) => of_process(facts.pause),
-            (NamespaceMode::Node, _) => NamespaceInput::Host,
+        pid: match (joined(pid, facts), pid) {
+            (Some(_), _) => NamespaceInput::Path(pid_pin(bundle)),
+            (None, NamespaceMode::Node) => NamespaceInput::Host,
+            (None, _) => NamespaceInput::New,
         },
         mount: NamespaceInput::New,
         // On v1 the host's tree is what tools inside expect to see.
-        cgroup: match (facts.cgroup_mode, privileged) {
+        cgroup: match (facts.cgroup_mode, context.privileged) {
             (CgroupMode::V2, false) => NamespaceInput::New,
             _ => NamespaceInput::Host,
         },

@@ -161,7 +161,7 @@ fn facts() -> Facts {
         features: Features { oci_version: "1.0.2".to_owned(), ..Features::default() },
         seccomp: None,
         capabilities: CapabilityInput { defaults: strings(&["CAP_CHOWN"]), ..CapabilityInput::default() },
-        pause: 41,
+        pause: Process { pid: 41, start_time: 1 },
         target: None,
         pod_files: PodFiles {
             resolv_conf: pod.join("resolv.conf"),
@@ -322,8 +322,10 @@ fn the_pid_namespace_is_the_one_asked_for() {
         assert_eq!(case.plan().unwrap().spec.namespaces.pid, expected);
     };
     check(NamespaceMode::Container, None, NamespaceInput::New);
-    check(NamespaceMode::Pod, None, NamespaceInput::Path("/proc/41/ns/pid".into()));
-    check(NamespaceMode::Target, Some(77), NamespaceInput::Path("/proc/77/ns/pid".into()));
+    // Held while the runtime looks: a number may be somebody else's by then.
+    let pinned = || NamespaceInput::Path("/run/linkspan/pods/5a/containers/c0/pid-namespace".into());
+    check(NamespaceMode::Pod, None, pinned());
+    check(NamespaceMode::Target, Some(Process { pid: 77, start_time: 1 }), pinned());
     check(NamespaceMode::Node, None, NamespaceInput::Host);
 }
 

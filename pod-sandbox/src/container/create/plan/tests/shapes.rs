@@ -193,7 +193,7 @@ fn shared_pid(case: &mut Case) {
 
 fn target_pid(case: &mut Case) {
     context(case).namespace_options.pid = NamespaceMode::Target;
-    case.facts.target = Some(77);
+    case.facts.target = Some(Process { pid: 77, start_time: 1 });
 }
 
 fn gpu(case: &mut Case) {
