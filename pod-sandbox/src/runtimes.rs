@@ -76,7 +76,8 @@ impl Inner {
     ) -> Result<(), Error> {
         if let Ok(runtime) = self.runtime(name) {
             // No process is spent on what is not there.
-            if !runtime.keeps(id) {
+            let (keeper, kept_id) = (runtime.clone(), id.to_owned());
+            if !blocking("looking for a runtime's files", move || Ok(keeper.keeps(&kept_id))).await? {
                 return Ok(());
             }
             match stage("runtime delete", runtime.delete(id, true)).await {
