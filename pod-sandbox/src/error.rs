@@ -89,6 +89,11 @@ pub enum Refusal {
     /// UpdateContainerResources.
     #[error("container {id} has exited")]
     Exited { id: String },
+    /// UpdateContainerResources: the kernel would kill its processes to make it true.
+    #[error(
+        "container {id} uses {usage_bytes} bytes of memory, more than the limit of {limit_bytes} that is asked for"
+    )]
+    MemoryInUse { id: String, usage_bytes: u64, limit_bytes: i64 },
     /// The grace period is over and the container is being killed.
     #[error("container {id} is being killed")]
     BeingKilled { id: String },

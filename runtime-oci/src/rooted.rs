@@ -78,16 +78,12 @@ impl Root {
     /// Where a file or directory inside the root really is. The root must be one whose content nobody can change.
     ///
     /// # Errors
-    /// [`Error::Io`] if nothing is there, or what is there is neither file nor directory.
+    /// [`Error::BadSpec`] if nothing is there, or what is there is neither file nor directory; [`Error::Io`].
     pub fn resolve(&self, path: &Path) -> Result<PathBuf, Error> {
         let found = match self.find(path)? {
             Some((found, FileType::RegularFile | FileType::Directory)) => found,
-            Some(_) => {
-                let reason =
-                    io::Error::new(io::ErrorKind::InvalidInput, "it is neither a file nor a directory");
-                return Err(self.failed("looking for", path)(reason));
-            }
-            None => return Err(self.failed("looking for", path)(Errno::NOENT.into())),
+            Some(_) => return Err(self.bad(path, "is neither a file nor a directory")),
+            None => return Err(self.bad(path, "is not there")),
         };
         std::fs::read_link(magic_link(&found)).map_err(self.failed("looking for", path))
     }
@@ -146,6 +142,10 @@ impl Root {
         let open = || openat2(&self.dir, path, flags | OFlags::CLOEXEC, Mode::empty(), within);
         // Behind a `..` the kernel wants the whole host to have renamed and mounted nothing meanwhile, or it says EAGAIN.
         (1..ATTEMPTS).map(|_| open()).find(|opened| !matches!(opened, Err(Errno::AGAIN))).unwrap_or_else(open)
+    }
+
+    fn bad(&self, path: &Path, reason: &str) -> Error {
+        Error::bad(format!("{} in {}", path.display(), self.path.display()), reason)
     }
 
     fn failed(&self, what: &str, path: &Path) -> impl FnOnce(io::Error) -> Error {

@@ -227,7 +227,7 @@ impl Runtime {
         Err(if words::means_no_such_container(&message, id) || !self.keeps(id) {
             Error::NoSuchContainer { runtime, id: id.to_owned() }
         } else {
-            Error::Runtime { runtime, verb, id: id.to_owned(), message }
+            refused(runtime, verb, id.to_owned(), message)
         })
     }
 
@@ -261,6 +261,14 @@ pub fn kept(state_root: &Path, id: &str) -> impl Iterator<Item = PathBuf> {
     let begins =
         move |entry: &std::fs::DirEntry| entry.file_name().as_encoded_bytes().starts_with(id.as_bytes());
     entries.filter(begins).map(|entry| entry.path())
+}
+
+/// What a runtime's words mean.
+pub(crate) fn refused(runtime: String, verb: &'static str, id: String, message: String) -> Error {
+    match words::faulty_field(&message).filter(|_| matches!(verb, "create" | "start")) {
+        Some(field) => Error::bad(field, format!("{runtime} {verb} {id}: {message}")),
+        None => Error::Runtime { runtime, verb, id, message },
+    }
 }
 
 fn push_process_files(command: &mut Vec<OsString>, pid_file: &Path, console_socket: Option<&Path>) {

@@ -164,6 +164,7 @@ impl ToStatus for pods::Error {
                 Refusal::NotCreated { .. }
                 | Refusal::NotRunning { .. }
                 | Refusal::Exited { .. }
+                | Refusal::MemoryInUse { .. }
                 | Refusal::BeingKilled { .. }
                 | Refusal::SandboxNotReady { .. }
                 | Refusal::SandboxStopping { .. } => Code::FailedPrecondition,

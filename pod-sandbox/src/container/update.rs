@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use linkspan_runtime_oci::{Resources, spec};
+use linkspan_runtime_oci::{CgroupMode, Resources, spec};
 
 use super::record::ContainerRecord;
 use super::state::{Refused, Request, Verdict, admit};
@@ -71,15 +71,36 @@ async fn set(inner: &Inner, id: &ContainerId, wanted: Resources) -> Result<(), E
     let merged = merge(record.resources(), &wanted);
     validate::resources("linux", &merged)?;
     spec::check_support("linux", &merged, inner.cgroups.support(), inner.cgroups.mode())?;
+    let usage = inner.cgroups.stats(&record.cgroup_path).ok();
+    // cgroup v2 takes any limit and kills until it is kept. What it can drop instead, files that nobody uses, does not count.
+    if inner.cgroups.mode() == CgroupMode::V2 {
+        fits(id, &merged, usage.as_ref().map(|usage| usage.memory_working_set_bytes))?;
+    }
     // All of it: runtimes differ in what they do about values that are left out.
     let runtime = inner.runtime(&record.handler)?;
-    stage("runtime update", runtime.update(id.as_str(), &merged, &inner.cgroups)).await?;
+    let updated = stage("runtime update", runtime.update(id.as_str(), &merged, &inner.cgroups)).await;
+    if let Err(error) = updated {
+        // cgroup v1 itself refuses it, in the runtime's words.
+        fits(id, &merged, usage.as_ref().map(|usage| usage.memory_usage_bytes))?;
+        return Err(error.into());
+    }
     let change = move |record: &ContainerRecord| {
         let mut changed = record.clone();
         changed.config.linux.resources = merged;
         Some(changed)
     };
     inner.table.update::<ContainerRecord>(id, change).await.map(drop)
+}
+
+fn fits(id: &ContainerId, wanted: &Resources, usage_bytes: Option<u64>) -> Result<(), Error> {
+    let limit_bytes = wanted.memory_limit_bytes;
+    let is_limit = u64::try_from(limit_bytes).ok().filter(|limit| *limit > 0);
+    match (is_limit, usage_bytes) {
+        (Some(limit), Some(usage_bytes)) if usage_bytes > limit => {
+            Err(Error::Refused(Refusal::MemoryInUse { id: id.to_string(), usage_bytes, limit_bytes }))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn check_state(record: &ContainerRecord) -> Result<(), Error> {

@@ -210,7 +210,7 @@ impl Context {
         let Error::MonitorRefused { what, kind, message } = error else { return error };
         let runtime = name_of(&self.runtime);
         match kind {
-            FailureKind::Runtime => Error::Runtime { runtime, verb: self.verb, id: self.id, message },
+            FailureKind::Runtime => crate::runtime::refused(runtime, self.verb, self.id, message),
             FailureKind::RuntimeMissing => {
                 Error::RuntimeMissing { path: self.runtime, source: std::io::Error::other(message) }
             }

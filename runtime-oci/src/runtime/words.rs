@@ -47,6 +47,29 @@ pub(super) fn means_no_such_command(message: &str) -> bool {
         .any(|known| message.contains(known))
 }
 
+/// The request's field that a runtime's words are about, where it is the request's fault: a command that cannot be run, or a
+/// working directory that is none. runc, crun and youki each say it in their way, and only once all is mounted.
+pub(crate) fn faulty_field(message: &str) -> Option<&'static str> {
+    let message = message.to_lowercase();
+    let says = |parts: &[&str]| parts.iter().all(|part| message.contains(part));
+    // The last is runc's, which makes one that is missing.
+    let is_working_dir = ["chdir", "cwd", "working directory", "container init: mkdir"]
+        .iter()
+        .any(|word| message.contains(word));
+    if is_working_dir && ["not a directory", "enotdir"].iter().any(|word| message.contains(word)) {
+        return Some("config.working_dir");
+    }
+    // A hook's program is the node's.
+    let is_command = !message.contains("hook")
+        && (says(&["executable", "not found"])
+            || says(&["exec:", "no such file or directory"])
+            || says(&["exec:", "permission denied"])
+            || says(&["exec:", "is a directory"])
+            || message.contains("is not executable")
+            || says(&["executable", "not have correct permissions"]));
+    is_command.then_some("config.command")
+}
+
 /// How often a runtime is asked that ends before it has begun.
 const TRIES: usize = 3;
 

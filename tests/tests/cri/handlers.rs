@@ -276,3 +276,33 @@ async fn what_a_pod_says_to_its_runtime_is_kept_from_it_unless_the_handler_allow
     })
     .await;
 }
+
+#[tokio::test]
+async fn what_is_the_requests_fault_is_told_with_its_field_whichever_runtime_says_it() {
+    need!(Runc, Youki);
+    let options = Options { runtimes: three(), ..Options::default() };
+    node::with(options, async |node| {
+        for (handler, _) in three() {
+            node.pull(requests::BUSYBOX).await?;
+            let sandbox = requests::sandbox(node, &format!("fault-{handler}"));
+            let sandbox_id = node.run_sandbox(&sandbox, &handler).await?;
+            let mut in_a_file = requests::idle("in-a-file");
+            in_a_file.working_dir = "/etc/passwd".into();
+            for (config, field) in [
+                (requests::container("missing", &["/no/such/program"]), "config.command"),
+                (requests::container("unknown", &["no-such-program"]), "config.command"),
+                (requests::container("no-program", &["/etc/passwd"]), "config.command"),
+                (in_a_file, "config.working_dir"),
+            ] {
+                let refused = match node.create(&sandbox_id, &config, &sandbox).await {
+                    Ok(id) => node.start_container(&id).await.unwrap_err(),
+                    Err(refused) => refused,
+                };
+                assert_eq!(refused.code(), Code::InvalidArgument, "{handler}: {refused}");
+                assert!(refused.message().starts_with(field), "{handler}: {refused}");
+            }
+        }
+        Ok(())
+    })
+    .await;
+}

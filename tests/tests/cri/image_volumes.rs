@@ -100,6 +100,7 @@ async fn a_sub_path_is_found_inside_the_image_whatever_its_links() {
             // k8s.io/cri-api pkg/errors: the kubelet counts these.
             assert!(refused.message().starts_with("ImageVolumeMountFailed: "), "{refused:?}");
             assert!(refused.message().contains("config.mounts[0].image_sub_path"), "{refused:?}");
+            assert_eq!(refused.code(), Code::InvalidArgument, "it is the request's fault: {refused:?}");
         }
         Ok(())
     })

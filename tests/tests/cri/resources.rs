@@ -253,3 +253,27 @@ async fn a_pod_whose_limits_cannot_be_set_leaves_no_group() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_memory_limit_below_what_is_in_use_is_refused_and_kills_nobody() {
+    need!();
+    node::run(async |node| {
+        let line =
+            "text=$(head -c 20000000 /dev/zero | tr '\\0' x); echo filled; while :; do sleep 1000; done";
+        let config = requests::container("full", &["sh", "-c", line]);
+        let (_, id) = node.run_pod(&requests::sandbox(node, "full"), &config).await?;
+        node.log_lines(&id, |lines| !lines.is_empty()).await?;
+        let limit =
+            |bytes| v1::LinuxContainerResources { memory_limit_in_bytes: bytes, ..Default::default() };
+        update(node, &id, limit(256 * MIB)).await?;
+        let refused = update(node, &id, limit(8 * MIB)).await.unwrap_err();
+        assert_eq!(refused.code(), Code::FailedPrecondition, "{refused}");
+        assert!(refused.message().contains("more than the limit of 8388608"), "{refused}");
+        let status = node.container_status(&id).await?;
+        assert_eq!(status.state(), v1::ContainerState::ContainerRunning);
+        let linux = status.resources.and_then(|resources| resources.linux).context("resources")?;
+        assert_eq!(linux.memory_limit_in_bytes, 256 * MIB);
+        Ok(())
+    })
+    .await;
+}

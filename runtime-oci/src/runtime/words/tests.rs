@@ -54,6 +54,25 @@ fn each_runtime_says_in_its_way_that_a_container_is_unknown() {
     assert!(!means("container c12 does not exist"));
 }
 
+#[test]
+fn what_is_the_requests_fault_is_told_from_what_is_the_nodes() {
+    let check = |message: &str, field: Option<&str>| assert_eq!(faulty_field(message), field, "{message}");
+    let command = Some("config.command");
+    check(r#"unable to start container process: exec: "nope": executable file not found in $PATH"#, command);
+    check(r#"exec: "/nope": stat /nope: no such file or directory"#, command);
+    check(r#"exec: "/etc/passwd": permission denied"#, command);
+    check("executable file `nope` not found in $PATH: No such file or directory", command);
+    check("the path `/etc/passwd` exists but it is not executable: Operation not permitted", command);
+    let working_dir = Some("config.working_dir");
+    check(r#"chdir to cwd ("/etc/passwd") set in config.json failed: not a directory"#, working_dir);
+    check("error during container init: mkdir /etc/passwd: not a directory", working_dir);
+    check("chdir to `/etc/passwd`: Not a directory", working_dir);
+    check("error mounting \"/x\" to rootfs: no such file or directory", None);
+    check("mkdir /run/x: permission denied", None);
+    check(r#"error running prestart hook #0: exec: "h": executable file not found in $PATH"#, None);
+    check("mount `proc` to `proc`: Operation not permitted", None);
+}
+
 proptest::proptest! {
     #[test]
     fn any_output_gives_a_short_message(log: String, stderr: String) {

@@ -12,7 +12,7 @@ use linkspan_runtime_oci::cdi::Registry;
 use linkspan_runtime_oci::cgroup::Support;
 use linkspan_runtime_oci::oci_hooks::OciHooks;
 use linkspan_runtime_oci::spec::{BaseSpec, DeviceInput, DeviceKind};
-use linkspan_runtime_oci::{CgroupMode, HugepageLimit, ResolvedUser};
+use linkspan_runtime_oci::{CgroupMode, HugepageLimit, Process, ResolvedUser};
 use serde_json::json;
 
 use super::{Case, case, strings};
