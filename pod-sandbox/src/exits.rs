@@ -3,7 +3,9 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use linkspan_runtime_oci::{Error as RuntimeError, Event, Exit, Monitor, Process, Timestamp, read_exit};
+use linkspan_runtime_oci::{
+    Error as RuntimeError, Event, Exit, Monitor, Process, Timestamp, crash_point, read_exit,
+};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::container::record::ContainerRecord;
@@ -166,6 +168,7 @@ pub(crate) async fn never_restored(inner: &Arc<Inner>, id: &ContainerId) -> Resu
 }
 
 async fn end(inner: &Arc<Inner>, id: &ContainerId, exit: Exit, message: &'static str) -> Result<(), Error> {
+    crash_point("container-exit-heard");
     // Several may report the same exit: whoever makes it seen tells it, and has begun to by then.
     let telling = Arc::new(Mutex::new(None));
     let (begins, begun) = (Arc::clone(inner), Arc::clone(&telling));
@@ -183,6 +186,7 @@ async fn end(inner: &Arc<Inner>, id: &ContainerId, exit: Exit, message: &'static
         Some(ContainerRecord { state, ..record.clone() })
     };
     if let Some(record) = inner.table.observe::<ContainerRecord>(id, change).await? {
+        crash_point("container-exit-noted");
         let telling = telling.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(telling) = telling {
             let (task_inner, record) = (Arc::clone(inner), Arc::clone(&record));

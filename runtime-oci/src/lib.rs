@@ -40,6 +40,7 @@ pub use cgroup::{CgroupCounters, CgroupMode, CgroupStats, Cgroups};
 pub use console_socket::ConsoleSocket;
 pub use error::Error;
 pub use exec_sync::{ExecOutput, exec_sync};
+pub use linkspan_monitor::crash_point;
 pub use monitor::{
     AttachStdio, CreateRequest, Event, ExecExit, ExecRequest, ExecStdio, Exit, Monitor, MonitorSpec,
     PauseSpec, read_exit,

@@ -230,6 +230,26 @@ fn nothing_is_switched_off_or_left_for_later() {
 }
 
 #[test]
+fn every_crash_point_is_listed_and_placed_once() {
+    let listed = read(Path::new("runtime-oci/monitor/src/crash_points.txt"));
+    let mut places: BTreeMap<String, usize> = listed.lines().map(|name| (name.to_owned(), 0)).collect();
+    let mut broken = Vec::new();
+    for path in files("rs").into_iter().filter(|path| !is_test(path)) {
+        for call in read(&path).split("crash_point(\"").skip(1) {
+            let name = call.split('"').next().unwrap_or_default();
+            match places.get_mut(name) {
+                Some(count) => *count += 1,
+                None => broken.push(format!("{}: {name} is not listed", path.display())),
+            }
+        }
+    }
+    broken.extend(
+        places.iter().filter(|(_, count)| **count != 1).map(|(name, n)| format!("{name}: {n} places")),
+    );
+    report("crash points", broken);
+}
+
+#[test]
 fn grpc_codes_are_chosen_in_one_file() {
     let mut found = BTreeSet::new();
     for path in files("rs").into_iter().filter(|path| path.starts_with("daemon/src") && !is_test(path)) {

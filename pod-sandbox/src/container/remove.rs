@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use linkspan_runtime_oci::crash_point;
+
 use super::create::image_volumes;
 use super::record::ContainerRecord;
 use super::state::{Request, State, Verdict, admit};
@@ -46,10 +48,13 @@ pub(crate) async fn locked(inner: &Arc<Inner>, id: &ContainerId) -> Result<(), E
     if admit(&record.state, Request::Remove) != Verdict::Proceed {
         return Ok(());
     }
+    crash_point("container-remove-stopped");
     let view = plugins::both(inner, record).await?;
     release_runtime(inner, record).await?;
     release_files(inner, record).await?;
+    crash_point("container-remove-files-gone");
     inner.table.remove::<ContainerRecord>(id).await?;
+    crash_point("container-removed");
     tracing::info!(container_id = %id, "container removed");
     if let Some((pod, container)) = view {
         plugins::tell_after(inner, What::RemoveContainer, pod, Some(container)).await;
@@ -65,6 +70,7 @@ pub(crate) async fn release_runtime(inner: &Arc<Inner>, record: &ContainerRecord
     }
     inner.delete_from_runtime(&record.handler, record.id.as_str(), Some(&record.cgroup_path)).await?;
     stage("removing its cgroup", inner.cgroups.remove(&record.cgroup_path)).await?;
+    crash_point("container-runtime-released");
     let bundle = inner.layout.bundle(&record.sandbox_id, &record.id);
     image_volumes::unmount(inner, record, &bundle).await?;
     Ok(stage("unmounting its root file system", inner.images.unmount_rootfs(&bundle.join("rootfs"))).await?)

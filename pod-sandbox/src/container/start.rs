@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use linkspan_runtime_oci::Timestamp;
+use linkspan_runtime_oci::{Timestamp, crash_point};
 
 use super::record::ContainerRecord;
 use super::remove;
@@ -58,11 +58,13 @@ async fn locked(inner: &Arc<Inner>, id: &ContainerId) -> Result<(), Error> {
         }
         return Err(error);
     }
+    crash_point("container-runtime-started");
     let change = move |record: &ContainerRecord| {
         let state = record.state.started(now)?;
         Some(ContainerRecord { state, ..record.clone() })
     };
     inner.table.observe::<ContainerRecord>(id, change).await?;
+    crash_point("container-running");
     tracing::info!(container_id = %id, "container started");
     plugins::container_happened(inner, id, What::PostStartContainer).await;
     drop(starting);

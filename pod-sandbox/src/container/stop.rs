@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use linkspan_runtime_oci::process;
+use linkspan_runtime_oci::{crash_point, process};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -193,6 +193,7 @@ async fn run(inner: Arc<Inner>, record: Arc<ContainerRecord>) {
     if grace_makes_sense && !inner.stops.is_killing(id) {
         tracing::info!(container_id = %id, signal = %record.stop_signal, "stopping container");
         send(&record, record.stop_signal);
+        crash_point("container-stop-signalled");
     }
     let changed = inner.stops.changed(id);
     let mut ended_at = None;

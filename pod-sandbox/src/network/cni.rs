@@ -27,6 +27,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use linkspan_runtime_oci::crash_point;
 use serde_json::{Value, json};
 use tokio::sync::watch::Receiver;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -170,6 +171,7 @@ impl Cni {
         let _turn = self.turns.of_pod().await;
         // Written first, so that a crash during ADD is followed by a DEL of this very list.
         self.cache.store(&entry).await?;
+        crash_point("sandbox-attachment-noted");
         let added = self.add(&ticket, &mut entry).await;
         if added.is_err() {
             match self.del(&ticket.list, &entry, self.del_timeout).await {
@@ -185,6 +187,7 @@ impl Cni {
     async fn add(&self, ticket: &Ticket, entry: &mut Entry) -> Result<NetworkStatus, Error> {
         let chain = Chain::new(&self.plugins, &ticket.list, ticket.budget);
         let result = chain.add(&subject(entry), &entry.capability_args).await?;
+        crash_point("sandbox-plugins-added");
         let bad = |message: String| Error::BadConfig { path: ticket.list.source.clone(), message };
         let ips = result::addresses(&result).map_err(bad)?;
         entry.result = Some(result.clone());
@@ -231,6 +234,7 @@ impl Cni {
                 tracing::error!(sandbox_id = entry.container_id, %error, "cni DEL is given up");
             }
         }
+        crash_point("sandbox-stop-plugins-deleted");
         self.cache.remove(entry).await
     }
 

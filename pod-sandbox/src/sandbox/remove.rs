@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use linkspan_runtime_oci::crash_point;
+
 use super::record::SandboxRecord;
 use super::state::{Request, Verdict, admit};
 use super::stop;
@@ -47,8 +49,11 @@ async fn locked(inner: &Arc<Inner>, before: &SandboxRecord) -> Result<(), Error>
         exits::end_monitor(id, &monitor).await?;
         inner.take_monitor(id);
     }
+    crash_point("sandbox-remove-containers-gone");
     remnants(inner, record).await?;
+    crash_point("sandbox-remove-files-gone");
     inner.table.remove::<SandboxRecord>(id).await?;
+    crash_point("sandbox-removed");
     tracing::info!(sandbox_id = %id, "sandbox removed");
     plugins::happened(inner, record, What::RemovePodSandbox).await;
     Ok(())

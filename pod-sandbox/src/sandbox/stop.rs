@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use linkspan_runtime_oci::Timestamp;
+use linkspan_runtime_oci::{Timestamp, crash_point};
 
 use super::record::SandboxRecord;
 use super::run::first_container;
@@ -55,6 +55,7 @@ pub(super) async fn begin(inner: &Arc<Inner>, record: &SandboxRecord) -> Result<
     let id = &record.id;
     if admit(&record.state, Request::Stop) != Verdict::AlreadyDone {
         exits::not_ready(inner, id).await?;
+        crash_point("sandbox-stop-begun");
         let (task_inner, sandbox_id) = (Arc::clone(inner), id.clone());
         inner.tasks.spawn(async move {
             if let Err(error) = containers(&task_inner, &sandbox_id).await {
@@ -94,16 +95,19 @@ pub(super) async fn locked(inner: &Arc<Inner>, before: &SandboxRecord) -> Result
         return Ok(());
     }
     stage("stopping its containers", containers(inner, id)).await?;
+    crash_point("sandbox-stop-containers-gone");
     // With all that is still to be let go of.
     let held = SandboxRecord { state: before.state.clone(), ..SandboxRecord::clone(record) };
     // Its network is still there: plugins may have put something into it.
     plugins::happened(inner, &held, What::StopPodSandbox).await;
     release(inner, &held).await?;
+    crash_point("sandbox-stop-released");
     let change = |record: &SandboxRecord| {
         let state = record.state.stopped(Timestamp::now())?;
         Some(SandboxRecord { state, ..record.clone() })
     };
     inner.table.observe::<SandboxRecord>(id, change).await?;
+    crash_point("sandbox-stopped");
     tracing::info!(sandbox_id = %id, "sandbox stopped");
     Ok(())
 }
@@ -144,6 +148,7 @@ fn thaw(inner: &Inner, record: &SandboxRecord) {
 pub(crate) async fn release(inner: &Arc<Inner>, record: &SandboxRecord) -> Result<(), Error> {
     if let Some(attachment) = &record.attachment {
         stage("network DEL", inner.network.detach(attachment)).await?;
+        crash_point("sandbox-stop-detached");
     }
     // A runtime with a kernel of its own ends it in good order, as long as it is there.
     if let Err(error) = first_container::delete(inner, record).await {
@@ -160,6 +165,7 @@ pub(crate) async fn release(inner: &Arc<Inner>, record: &SandboxRecord) -> Resul
         None if all_ended => {}
         None => inner.cgroups.kill_all(&record.cgroup.pause).await?,
     }
+    crash_point("sandbox-stop-monitor-gone");
     first_container::delete(inner, record).await?;
     namespaces::unpin(&inner.layout.namespaces_dir(&record.id)).await?;
     let shm = inner.layout.shm(&record.id);

@@ -18,6 +18,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
+use linkspan_monitor::crash_point;
 use linkspan_monitor::protocol::{
     Answer, Event, ExitRecord, Failure, FromMonitor, Outcome, Reply, RequestId, SOCKET_NAME,
 };
@@ -107,6 +108,7 @@ impl Pod {
             writer,
         };
         pod.admit(entered.first_connection);
+        crash_point("monitor-entered");
         while !pod.done {
             pod.turn()?;
         }

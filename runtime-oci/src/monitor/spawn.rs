@@ -43,6 +43,10 @@ pub(super) async fn spawn(spec: &MonitorSpec) -> Result<Monitor, Error> {
         .stdin(Stdio::from(theirs))
         .stdout(Stdio::Null)
         .stderr(log);
+    #[cfg(feature = "crash-points")]
+    if let Some(point) = std::env::var_os(linkspan_monitor::CRASH_POINT_VARIABLE) {
+        command.env(linkspan_monitor::CRASH_POINT_VARIABLE, point);
+    }
     for procs in &spec.cgroup_procs {
         command.arg("--cgroup-procs").arg(procs);
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use linkspan_files::Access;
 use linkspan_runtime_oci::rooted::Root;
-use linkspan_runtime_oci::{ConsoleSocket, CreateRequest, Process, spec};
+use linkspan_runtime_oci::{ConsoleSocket, CreateRequest, Process, crash_point, spec};
 use serde_json::Value;
 
 use super::plan::{ContainerPlan, pid_pin};
@@ -47,7 +47,10 @@ pub(super) async fn run(inner: &Arc<Inner>, plan: ContainerPlan, undo: &mut Undo
     let record = ContainerRecord { state, ..plan.record.clone() };
     // The stop of a sandbox waits for nobody before it says that it has begun.
     let sandbox_id = plan.record.sandbox_id.clone();
-    inner.table.put_if(record, move |now| check_ready(now, &sandbox_id).map(drop)).await.map(drop)
+    crash_point("container-before-created");
+    inner.table.put_if(record, move |now| check_ready(now, &sandbox_id).map(drop)).await?;
+    crash_point("container-created");
+    Ok(())
 }
 
 /// All but the spec, which is given back.
@@ -124,6 +127,7 @@ async fn create(inner: &Arc<Inner>, plan: &ContainerPlan, undo: &mut Undo) -> Re
         Ok(forgetting.forget(&deleted).await?)
     });
     let process = stage("runtime create", monitor.create(request)).await?;
+    crash_point("container-runtime-created");
     if plan.pid_namespace_of.is_some() {
         namespaces::unpin_file(&pid_pin(&plan.bundle)).await?;
     }

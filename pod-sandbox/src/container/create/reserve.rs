@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use linkspan_files::Access;
 use linkspan_image::{Image, ImageConfig, MountOptions};
-use linkspan_runtime_oci::Timestamp;
+use linkspan_runtime_oci::{Timestamp, crash_point};
 
 use super::image_volumes::{self, ImageVolumes};
 use crate::checkpoint::restore;
@@ -71,6 +71,7 @@ pub(super) async fn run(
     operations::is_about(&record.id);
     Unfinished::Container(Box::new(record.clone())).goes_with(undo, inner);
     inner.table.announce(&record).await?;
+    crash_point("container-announced");
 
     let (images, removed) = (inner.images.clone(), key.clone());
     undo.push("remove root file system", move || async move { Ok(images.remove_rootfs(&removed).await?) });
@@ -101,6 +102,7 @@ pub(super) async fn run(
         ..MountOptions::default()
     };
     inner.images.mount_rootfs(&key, &rootfs, &options).await?;
+    crash_point("container-mounted");
     let reserved = Reserved {
         image: image.config.clone(),
         image_volumes: image_volumes::mount(inner, &record, &bundle, &options).await?,

@@ -5,8 +5,8 @@ use std::os::unix::fs::chown;
 use std::sync::Arc;
 
 use linkspan_files::Access;
-use linkspan_runtime_oci::Process;
 use linkspan_runtime_oci::monitor::{Monitor, MonitorSpec, PauseSpec};
+use linkspan_runtime_oci::{Process, crash_point};
 
 use super::first_container::{self, FirstContainerPlan};
 use super::plan::{FilePlan, SandboxPlan};
@@ -38,6 +38,7 @@ pub(super) async fn run(
     let mut record = plan.record.clone();
     operations::is_about(&record.id);
     announce(inner, &record, undo).await?;
+    crash_point("sandbox-announced");
     directories(inner, &plan, undo).await?;
     // The monitor needs no more than its directory: it begins beside all that is made for pause.
     let (prepared, monitor) =
@@ -48,10 +49,12 @@ pub(super) async fn run(
         undo.push("end monitor", move || async move { exits::end_monitor(&id, &monitor).await.map(drop) });
     }
     let monitor = prepared.and(monitor)?;
+    crash_point("sandbox-prepared");
     let pause = match first_container {
         None => start_pause(inner, &monitor, &record, &plan).await?,
         Some(container) => first_container::run(inner, &monitor, container, undo).await?,
     };
+    crash_point("sandbox-pause-up");
     if let Some(attachment) = &record.attachment {
         let netns = attachment.netns.clone();
         let sysctls = plan.namespaces.sysctls.clone();
@@ -61,10 +64,12 @@ pub(super) async fn run(
     let _in_flight = plugins::pod_is_about_to(inner, &record, undo).await?;
     let id = record.id.clone();
     inner.add_monitor(id.clone(), monitor.clone());
+    crash_point("sandbox-before-ready");
     if let Err(error) = inner.table.put(record).await {
         inner.take_monitor(&id);
         return Err(error);
     }
+    crash_point("sandbox-ready");
     exits::watch(inner, id, &monitor);
     Ok(())
 }
@@ -178,7 +183,9 @@ async fn attach(
     // CNI wants DEL after a failed ADD too.
     let (network, to_detach) = (inner.network.clone(), attachment.clone());
     undo.push("detach network", move || async move { Ok(network.detach(&to_detach).await?) });
-    Ok(Some(stage("network ADD", inner.network.attach(attachment)).await?))
+    let status = stage("network ADD", inner.network.attach(attachment)).await?;
+    crash_point("sandbox-network-added");
+    Ok(Some(status))
 }
 
 async fn start_monitor(inner: &Arc<Inner>, plan: &SandboxPlan) -> Result<Monitor, Error> {
@@ -190,7 +197,9 @@ async fn start_monitor(inner: &Arc<Inner>, plan: &SandboxPlan) -> Result<Monitor
         oom_score_adj: Some(inner.monitor_oom_score_adj()),
         max_log_line_bytes: inner.settings.container.max_log_line_bytes,
     };
-    Ok(stage("starting the monitor", Monitor::spawn(&spec)).await?)
+    let monitor = stage("starting the monitor", Monitor::spawn(&spec)).await?;
+    crash_point("sandbox-monitor-up");
+    Ok(monitor)
 }
 
 async fn start_pause(

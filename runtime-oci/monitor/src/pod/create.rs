@@ -11,6 +11,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use linkspan_monitor::crash_point;
 use linkspan_monitor::protocol::{
     Answer, ContainerState, CreateCall, Failure, FailureKind, PAUSE, PidFd, Process,
 };
@@ -247,7 +248,10 @@ impl Pod {
         self.look_for_orphans = true;
         let running = made.and_then(|()| container.begin_to_run(&self.poll, key));
         match running {
-            Ok((caller, process)) => self.reply(caller, Ok(Answer::Started(process))),
+            Ok((caller, process)) => {
+                crash_point("monitor-created");
+                self.reply(caller, Ok(Answer::Started(process)));
+            }
             Err(failure) => self.fail_create(key, failure),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use linkspan_monitor::crash_point;
 use linkspan_monitor::protocol::{self, Event, ExitRecord, Process};
 
 use super::create::Phase;
@@ -58,6 +59,7 @@ impl Pod {
         let Phase::Running { process, exit } = &container.phase else { return };
         let process = *process;
         let Some(code) = wait_code(exit) else { return };
+        crash_point("monitor-exit-seen");
         let at_ns = now_ns();
         let container_id = container.container_id.clone();
         self.look_for_orphans = true;
@@ -105,11 +107,14 @@ impl Pod {
     /// Writes the record, then tells the daemon. If it cannot be written the daemon is told all the same, now and at
     /// its next hello.
     pub(super) fn record(&mut self, record: ExitRecord) {
+        crash_point("monitor-before-exit-record");
         if let Err(e) = protocol::write_exit(&self.args.pod_dir, &record) {
             note(&format!("recording the exit of {}: {e}", record.container_id));
         }
+        crash_point("monitor-after-exit-record");
         self.exits.insert(record.container_id.clone(), record.clone());
         self.tell(Event::Exited(record));
+        crash_point("monitor-exit-told");
     }
 }
 

@@ -4,6 +4,7 @@
 mod spawn;
 mod sys;
 
+use linkspan_monitor::crash_point;
 use linkspan_monitor::protocol::{Failure, FailureKind, PAUSE, PauseCall, Process};
 
 use super::exit::exit_record;
@@ -37,6 +38,7 @@ impl Pod {
         let (process, exit) = watch_child(pid, &self.poll, Source::new(Kind::PauseExit, 0))
             .map_err(|e| failure(FailureKind::Io, format!("watching pause, PID {pid}: {e}")))?;
         self.pause = Some(Pause { process, exit: Some(exit) });
+        crash_point("monitor-pause-up");
         Ok(process)
     }
 
