@@ -95,3 +95,8 @@ vm *args:
 # A thousand exec sessions, a thousand forwarded connections, hundreds of attaches, and what they leave; needs root.
 stress-streaming *args:
     contrib/stages/stress --full {{args}}
+
+# Daemon, monitors, runtimes and plugins killed at 2,000 random instants under a churn of pods, then at each named one; needs root.
+faults *args:
+    cargo build -p linkspan-daemon -p linkspan-monitor -p linkspan-tests --bins
+    contrib/stages/faults --full {{args}}

@@ -80,6 +80,11 @@ impl Network {
         Ok(addresses)
     }
 
+    /// Where host-local notes who has an address.
+    pub fn reservation(&self, address: &str) -> PathBuf {
+        self.state.join(format!("linkspan-test-{}", self.number)).join(address)
+    }
+
     /// Interfaces that are still ports of the bridge.
     pub fn ports(&self) -> Vec<String> {
         let Ok(entries) = fs::read_dir(format!("/sys/class/net/{}/brif", self.bridge)) else {

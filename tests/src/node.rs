@@ -194,6 +194,17 @@ impl Node {
         end_of(&self.prefix().join("daemon.log"))
     }
 
+    /// Of the daemon that is started next, beside the tests' own.
+    pub fn set_environment(&mut self, environment: Vec<(&'static str, &'static str)>) {
+        self.options.environment = environment;
+    }
+
+    /// Whether the daemon, which nobody told to, has ended.
+    pub fn has_ended(&mut self) -> Result<()> {
+        let daemon = self.daemon.as_mut().context("the daemon was never started")?;
+        daemon.try_wait()?.context("the daemon still runs").map(drop)
+    }
+
     /// Kills the daemon as the kernel would: no chance to tidy up.
     pub fn kill(&mut self) -> Result<()> {
         let mut daemon = self.daemon.take().context("the daemon does not run")?;

@@ -1,0 +1,251 @@
+//! After each round: what the daemon and the kernel show, beside the model; and the model's hopes made facts.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use linkspan_cri_api::v1;
+use linkspan_cri_api::v1::ContainerState;
+use linkspan_tests::node::Node;
+use linkspan_tests::wait;
+
+use crate::churn::Worker;
+use crate::foreign::Foreign;
+use crate::look::{Name, Seen, look};
+use crate::model::{self, Container, Fits, Pod, SeenContainer, SeenPod, Told};
+use crate::weather::Weather;
+
+/// For all that goes on in the background, on a loaded machine.
+const SETTLE: Duration = Duration::from_secs(20);
+
+/// What is kept from round to round beside the workers' models.
+#[derive(Debug, Default)]
+pub(crate) struct Checker {
+    /// What was removed; never to be seen again.
+    gone: BTreeSet<String>,
+    pub(crate) exits_known: usize,
+    pub(crate) exits_unknown: usize,
+}
+
+impl Checker {
+    /// Waits until everything is as it may be, and takes over what came of the calls that were cut off.
+    ///
+    /// # Errors
+    /// What is wrong once everything had the time to settle.
+    pub(crate) async fn check(
+        &mut self,
+        node: &Node,
+        weather: &Weather,
+        workers: &mut [Worker],
+        foreign: &Foreign,
+    ) -> Result<()> {
+        for pod in workers.iter_mut().flat_map(|worker| &mut worker.pods) {
+            pod.monitor_killed |= pod.id.as_ref().is_some_and(|id| weather.has_lost_its_monitor(id));
+        }
+        // Wrong whenever it is seen.
+        let mut at_any_time = BTreeSet::new();
+        let settled = wait::until("what is seen is what may be true", SETTLE, async || {
+            let seen = look(node, weather).await?;
+            at_any_time.extend(self.resurrected(&seen));
+            at_any_time.extend(foreign.complaints());
+            let mut complaints = complaints(workers, weather, &seen);
+            complaints.extend(seen.orphans());
+            ensure!(complaints.is_empty(), "\n  {}", complaints.join("\n  "));
+            Ok(seen)
+        })
+        .await;
+        ensure!(at_any_time.is_empty(), "\n  {}", Vec::from_iter(at_any_time).join("\n  "));
+        let seen = settled?;
+        for worker in workers {
+            self.take_over(worker, weather, &seen);
+        }
+        Ok(())
+    }
+
+    fn resurrected(&self, seen: &Seen) -> Vec<String> {
+        let back = seen.ids().into_iter().filter(|id| self.gone.contains(*id));
+        back.map(|id| format!("{id} is listed again, and was removed")).collect()
+    }
+
+    /// What was uncertain is now known.
+    fn take_over(&mut self, worker: &mut Worker, weather: &Weather, seen: &Seen) {
+        let pods = std::mem::take(&mut worker.pods);
+        for mut pod in pods {
+            let found = find_pod(&pod, seen).map(|(id, _)| id.to_owned());
+            match (&pod.id, found) {
+                (None, None) => pod.attempt += u32::from(worker.chance(50)),
+                (Some(id), None) => {
+                    let containers = pod.containers.iter().filter_map(|container| container.id.clone());
+                    self.gone.extend(containers.chain([id.clone()]));
+                    continue;
+                }
+                (_, Some(id)) => {
+                    pod.monitor_killed |= weather.has_lost_its_monitor(&id);
+                    pod.id = Some(id);
+                }
+            }
+            let containers = std::mem::take(&mut pod.containers);
+            for mut container in containers {
+                if self.take_over_container(&pod, &mut container, worker, seen) {
+                    pod.containers.push(container);
+                }
+            }
+            worker.pods.push(pod);
+        }
+    }
+
+    /// `false` if it is gone.
+    fn take_over_container(
+        &mut self,
+        pod: &Pod,
+        container: &mut Container,
+        worker: &mut Worker,
+        seen: &Seen,
+    ) -> bool {
+        let Some((id, seen)) = find_container(pod, container, seen) else {
+            match &container.id {
+                Some(id) => self.gone.insert(id.clone()),
+                None => {
+                    container.attempt += u32::from(worker.chance(50));
+                    return true;
+                }
+            };
+            return false;
+        };
+        container.id = Some(id.to_owned());
+        let has_started = seen.state != ContainerState::ContainerCreated && seen.started_at != 0;
+        if matches!(container.start, Told::CutOff) || (container.start == Told::Failed && !has_started) {
+            container.start = if has_started { Told::Done } else { Told::NotAsked };
+        }
+        if seen.state == ContainerState::ContainerExited && container.exit.is_none() {
+            container.exit = Some(seen.exit.clone());
+            match model::judge(pod, container, Some(seen)) {
+                Ok(Fits::EndHonestlyUnknown) => self.exits_unknown += 1,
+                _ => self.exits_known += 1,
+            }
+        }
+        true
+    }
+
+    /// Stops and removes all that is listed, twice; nothing may be left.
+    pub(crate) async fn remove_all(
+        &mut self,
+        node: &Node,
+        weather: &Weather,
+        workers: &mut [Worker],
+        foreign: &Foreign,
+    ) -> Result<()> {
+        let seen = look(node, weather).await?;
+        for id in seen.containers.keys().take(2) {
+            remove_container(weather, id).await?;
+        }
+        for id in seen.pods.keys() {
+            stop_pod(weather, id).await?;
+            remove_pod(weather, id).await?;
+        }
+        for id in seen.pods.keys() {
+            stop_pod(weather, id).await?;
+            remove_pod(weather, id).await?;
+        }
+        for id in seen.containers.keys() {
+            remove_container(weather, id).await?;
+        }
+        self.gone.extend(seen.ids().into_iter().map(str::to_owned));
+        workers.iter_mut().for_each(|worker| worker.pods.clear());
+        wait::until("nothing is left", SETTLE, async || {
+            let now = look(node, weather).await?;
+            ensure!(now.ids().is_empty(), "still listed: {:?}", now.ids());
+            let mut left = node.leftovers();
+            left.retain(|left| !foreign.covers(left));
+            left.extend(foreign.complaints());
+            ensure!(left.is_empty(), "left behind:\n  {}", left.join("\n  "));
+            Ok(())
+        })
+        .await
+    }
+}
+
+async fn remove_container(weather: &Weather, id: &str) -> Result<()> {
+    let container_id = id.to_owned();
+    let answered = weather
+        .call("RemoveContainer", async |mut runtime| {
+            runtime.remove_container(v1::RemoveContainerRequest { container_id }).await
+        })
+        .await?;
+    answered.must_succeed(&format!("RemoveContainer of {id}"))
+}
+
+async fn stop_pod(weather: &Weather, id: &str) -> Result<()> {
+    let pod_sandbox_id = id.to_owned();
+    let answered = weather
+        .call("StopPodSandbox", async |mut runtime| {
+            runtime.stop_pod_sandbox(v1::StopPodSandboxRequest { pod_sandbox_id }).await
+        })
+        .await?;
+    answered.must_succeed(&format!("StopPodSandbox of {id}"))
+}
+
+async fn remove_pod(weather: &Weather, id: &str) -> Result<()> {
+    let pod_sandbox_id = id.to_owned();
+    let answered = weather
+        .call("RemovePodSandbox", async |mut runtime| {
+            runtime.remove_pod_sandbox(v1::RemovePodSandboxRequest { pod_sandbox_id }).await
+        })
+        .await?;
+    answered.must_succeed(&format!("RemovePodSandbox of {id}"))
+}
+
+fn complaints(workers: &[Worker], weather: &Weather, seen: &Seen) -> Vec<String> {
+    let mut complaints = Vec::new();
+    let mut known = BTreeSet::new();
+    for pod in workers.iter().flat_map(|worker| &worker.pods) {
+        let found = find_pod(pod, seen);
+        known.extend(found.map(|(id, _)| id));
+        let mut judged = pod.clone();
+        judged.monitor_killed |= found.is_some_and(|(id, _)| weather.has_lost_its_monitor(id));
+        if let Err(complaint) = model::judge_pod(&judged, found.map(|(_, seen)| seen)) {
+            let expected = Pod { containers: Vec::new(), ..judged.clone() };
+            complaints.push(format!(
+                "pod {}: {complaint}\n    model: {expected:?}\n    found: {found:?}",
+                pod.name
+            ));
+        }
+        for container in &pod.containers {
+            let found = find_container(pod, container, seen);
+            known.extend(found.map(|(id, _)| id));
+            if let Err(complaint) = model::judge(&judged, container, found.map(|(_, seen)| seen)) {
+                let of_pod = Pod { containers: Vec::new(), ..judged.clone() };
+                complaints.push(format!(
+                    "container {} of pod {}: {complaint}\n    model: {container:?} in {of_pod:?}\n    found: {found:?}",
+                    container.name, pod.name
+                ));
+            }
+        }
+    }
+    let strangers = seen.ids().into_iter().filter(|id| !known.contains(id));
+    complaints
+        .extend(strangers.map(|id| format!("{id} is listed, and nobody asked for it, or it is there twice")));
+    complaints
+}
+
+fn find_pod<'s>(pod: &Pod, seen: &'s Seen) -> Option<(&'s str, &'s SeenPod)> {
+    let name = Name { sandbox: None, name: pod.name.clone(), attempt: pod.attempt };
+    let mut found = seen.pods.iter().filter(|(id, (its, _))| match &pod.id {
+        Some(own) => own == *id,
+        None => *its == name,
+    });
+    found.next().map(|(id, (_, pod))| (id.as_str(), pod))
+}
+
+fn find_container<'s>(
+    pod: &Pod,
+    container: &Container,
+    seen: &'s Seen,
+) -> Option<(&'s str, &'s SeenContainer)> {
+    let name = Name { sandbox: pod.id.clone(), name: container.name.clone(), attempt: container.attempt };
+    let mut found = seen.containers.iter().filter(|(id, (its, _))| match &container.id {
+        Some(own) => own == *id,
+        None => *its == name,
+    });
+    found.next().map(|(id, (_, container))| (id.as_str(), container))
+}
