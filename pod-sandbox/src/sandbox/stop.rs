@@ -154,15 +154,14 @@ pub(crate) async fn release(inner: &Arc<Inner>, record: &SandboxRecord) -> Resul
     if let Err(error) = first_container::delete(inner, record).await {
         tracing::debug!(sandbox_id = %record.id, %error, "the runtime's sandbox is killed first");
     }
-    let all_ended = match inner.monitor(&record.id) {
-        Some(monitor) => stage("ending the monitor", exits::end_monitor(&record.id, &monitor)).await?,
-        None => false,
-    };
+    if let Some(monitor) = inner.monitor(&record.id) {
+        stage("ending the monitor", exits::end_monitor(&record.id, &monitor)).await?;
+    }
     // Not before: if it does not end, the next try finds it again.
     inner.take_monitor(&record.id);
-    match record.state.pause().filter(|_| !all_ended) {
+    // Without a monitor, or if it was killed before it had ended what is below it.
+    match record.state.pause() {
         Some(pause) => stage("killing pause", exits::kill(pause)).await,
-        None if all_ended => {}
         None => inner.cgroups.kill_all(&record.cgroup.pause).await?,
     }
     crash_point("sandbox-stop-monitor-gone");

@@ -105,6 +105,40 @@ async fn a_killed_monitor_ends_its_pod_and_no_other() {
     .await;
 }
 
+/// Found by tests/faults: the monitor is killed when it has been told to end its pod and has not begun to.
+#[tokio::test]
+async fn a_monitor_that_is_killed_over_the_stop_of_its_pod_leaves_no_pause() {
+    need!();
+    node::run(async |node| {
+        let id = node.run_sandbox(&requests::sandbox(node, "stopping"), "").await?;
+        let info = node.sandbox_info(&id).await?;
+        let (pause, monitor) = (info["pid"].clone(), info["monitorPid"].to_string().parse()?);
+        signal(monitor, "STOP")?;
+        let mut runtime = node.runtime.clone();
+        let request = v1::StopPodSandboxRequest { pod_sandbox_id: id.clone() };
+        let stop = tokio::spawn(async move { runtime.stop_pod_sandbox(request).await });
+        let log = node.prefix().join("daemon.log");
+        // The network goes before it; the bridge is the last of it.
+        let is_last = |line: &str| line.contains(r#"plugin="bridge" verb="DEL""#) && line.contains(&id);
+        linkspan_tests::wait::until("the stop comes to it", std::time::Duration::from_secs(10), async || {
+            anyhow::ensure!(
+                std::fs::read_to_string(&log)?.lines().any(is_last),
+                "the network is still there"
+            );
+            Ok(())
+        })
+        .await?;
+        signal(monitor, "KILL")?;
+        stop.await??;
+        // Whoever inherits it may take its time to wait for it.
+        let stat = std::fs::read_to_string(format!("/proc/{pause}/stat")).unwrap_or_default();
+        assert!(stat.is_empty() || stat.contains(") Z "), "pause runs on: {stat}");
+        node.remove_sandbox(&id).await?;
+        Ok(())
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_create_that_was_cut_off_leaves_nothing_not_even_a_log() {
     need!();
