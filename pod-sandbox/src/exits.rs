@@ -149,16 +149,14 @@ pub(crate) async fn untold(inner: &Arc<Inner>, record: &ContainerRecord) -> Resu
     end(inner, &record.id, Exit { oom_killed, ..unseen(code) }, "").await
 }
 
-/// Ends a pod's monitor, with all that is below it. One that does not answer is killed: `false`, and all that is below it is
-/// still there.
-pub(crate) async fn end_monitor(id: &SandboxId, monitor: &Monitor) -> Result<bool, Error> {
+/// Ends a pod's monitor, with all that is below it. Of one that does not answer, and is killed, what is below it stays.
+pub(crate) async fn end_monitor(id: &SandboxId, monitor: &Monitor) -> Result<(), Error> {
     match monitor.shutdown().await {
-        Err(error @ linkspan_runtime_oci::Error::TimedOut { .. }) => {
+        Err(error @ RuntimeError::TimedOut { .. }) => {
             tracing::error!(sandbox_id = %id, %error, "the pod's monitor does not answer; it is killed");
-            monitor.kill().await?;
-            Ok(false)
+            Ok(monitor.kill().await?)
         }
-        ended => Ok(ended.map(|()| true)?),
+        ended => Ok(ended?),
     }
 }
 
@@ -231,16 +229,27 @@ pub(crate) async fn not_ready(inner: &Arc<Inner>, id: &SandboxId) -> Result<(), 
 /// itself, so that one that does not die is in nobody's way.
 async fn gone(inner: &Arc<Inner>, id: &SandboxId) {
     let snapshot = inner.table.snapshot();
-    let pause = snapshot.sandboxes.get(id).and_then(|record| record.state.pause().copied());
+    let sandbox = snapshot.sandboxes.get(id);
     if let Err(error) = not_ready(inner, id).await {
         tracing::warn!(sandbox_id = %id, %error, "a pod without its monitor is still called ready");
     }
     for record in snapshot.containers.values().filter(|record| record.sandbox_id == *id) {
         abandoned(inner, record);
     }
-    if let Some(pause) = pause {
-        kill(&pause).await;
+    if let Some(record) = sandbox
+        && let Err(error) = end_pause(inner, record).await
+    {
+        tracing::error!(sandbox_id = %id, %error, "pause of a pod without its monitor does not die yet");
     }
+}
+
+/// Kills pause, which nobody else ends. Once a stop has begun its group alone tells which it is.
+pub(crate) async fn end_pause(inner: &Inner, record: &SandboxRecord) -> Result<(), Error> {
+    match record.state.pause() {
+        Some(pause) => kill(pause).await,
+        None => inner.cgroups.kill_all(&record.cgroup.pause).await?,
+    }
+    Ok(())
 }
 
 /// Ends a container that has no monitor any more, in the background: by its exit record if there is one, else by killing

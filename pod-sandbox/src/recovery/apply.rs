@@ -117,11 +117,13 @@ async fn sandbox(inner: &Arc<Inner>, facts: &SandboxFacts, fate: SandboxFate) ->
         SandboxFate::NotReady => {
             exits::not_ready(inner, &record.id).await?;
             // Without a monitor pause has no purpose, and nobody to end it later.
-            if let Some(pause) =
-                record.state.pause().filter(|_| facts.same_boot && facts.monitor == Presence::Gone)
-            {
-                let pause = *pause;
-                inner.tasks.spawn(async move { exits::kill(&pause).await });
+            if facts.same_boot && facts.monitor == Presence::Gone {
+                let (task_inner, record) = (Arc::clone(inner), record.clone());
+                inner.tasks.spawn(async move {
+                    if let Err(error) = exits::end_pause(&task_inner, &record).await {
+                        tracing::error!(sandbox_id = %record.id, %error, "pause is not ended; StopPodSandbox tries again");
+                    }
+                });
             }
             Ok(())
         }

@@ -56,6 +56,10 @@ fn of_sandbox(facts: &SandboxFacts) -> SandboxFate {
     match &facts.record.state {
         sandbox::State::Creating => SandboxFate::Undo,
         sandbox::State::Ready { .. } if !healthy => SandboxFate::NotReady,
+        // A stop had begun, and has nobody to end pause any more.
+        sandbox::State::NotReady { .. } if facts.same_boot && facts.monitor == Presence::Gone => {
+            SandboxFate::NotReady
+        }
         sandbox::State::Ready { .. } | sandbox::State::NotReady { .. } | sandbox::State::Stopped { .. } => {
             SandboxFate::Keep
         }

@@ -160,10 +160,7 @@ pub(crate) async fn release(inner: &Arc<Inner>, record: &SandboxRecord) -> Resul
     // Not before: if it does not end, the next try finds it again.
     inner.take_monitor(&record.id);
     // Without a monitor, or if it was killed before it had ended what is below it.
-    match record.state.pause() {
-        Some(pause) => stage("killing pause", exits::kill(pause)).await,
-        None => inner.cgroups.kill_all(&record.cgroup.pause).await?,
-    }
+    stage("killing pause", exits::end_pause(inner, record)).await?;
     crash_point("sandbox-stop-monitor-gone");
     first_container::delete(inner, record).await?;
     namespaces::unpin(&inner.layout.namespaces_dir(&record.id)).await?;

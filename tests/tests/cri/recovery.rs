@@ -130,9 +130,46 @@ async fn a_monitor_that_is_killed_over_the_stop_of_its_pod_leaves_no_pause() {
         .await?;
         signal(monitor, "KILL")?;
         stop.await??;
-        // Whoever inherits it may take its time to wait for it.
-        let stat = std::fs::read_to_string(format!("/proc/{pause}/stat")).unwrap_or_default();
-        assert!(stat.is_empty() || stat.contains(") Z "), "pause runs on: {stat}");
+        assert!(has_ended(&pause), "pause runs on");
+        node.remove_sandbox(&id).await?;
+        Ok(())
+    })
+    .await;
+}
+
+/// Whoever inherits a process may take its time to wait for it.
+fn has_ended(pid: &serde_json::Value) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.is_empty() || stat.contains(") Z ")
+}
+
+/// Found by tests/faults: daemon and monitor are killed over the stop of a pod.
+#[tokio::test]
+async fn a_pod_that_was_being_stopped_and_lost_its_monitor_has_no_pause() {
+    need!();
+    node::run(async |node| {
+        let id = node.run_sandbox(&requests::sandbox(node, "stopping"), "").await?;
+        let info = node.sandbox_info(&id).await?;
+        let (pause, monitor) = (info["pid"].clone(), info["monitorPid"].to_string().parse()?);
+        signal(monitor, "STOP")?;
+        let mut runtime = node.runtime.clone();
+        let request = v1::StopPodSandboxRequest { pod_sandbox_id: id.clone() };
+        let stop = tokio::spawn(async move { runtime.stop_pod_sandbox(request).await });
+        let runtime = node.runtime.clone();
+        linkspan_tests::wait::until("the stop begins", std::time::Duration::from_secs(10), async || {
+            let request = v1::PodSandboxStatusRequest { pod_sandbox_id: id.clone(), verbose: false };
+            let answer = runtime.clone().pod_sandbox_status(request).await?.into_inner();
+            let state = answer.status.context("a status")?.state();
+            anyhow::ensure!(state == v1::PodSandboxState::SandboxNotready, "it is {state:?}");
+            Ok(())
+        })
+        .await?;
+        node.kill()?;
+        signal(monitor, "KILL")?;
+        assert!(stop.await?.is_err(), "the daemon is gone");
+        node.start_again().await?;
+        assert!(has_ended(&pause), "pause runs on");
+        node.stop_sandbox(&id).await?;
         node.remove_sandbox(&id).await?;
         Ok(())
     })

@@ -100,4 +100,7 @@ fn a_sandbox_stays_ready_only_with_all_that_makes_it_so() {
     assert_eq!(sandbox(state::State::Creating, |_| {}), SandboxFate::Undo);
     let stopped = state::State::Stopped { since: Timestamp(3) };
     assert_eq!(sandbox(stopped, |facts| facts.monitor = Presence::Gone), SandboxFate::Keep);
+    let stopping = || state::State::NotReady { since: Timestamp(3) };
+    assert_eq!(sandbox(stopping(), |_| {}), SandboxFate::Keep);
+    assert_eq!(sandbox(stopping(), |facts| facts.monitor = Presence::Gone), SandboxFate::NotReady);
 }

@@ -46,7 +46,7 @@ pub(super) async fn run(
     if let Ok(monitor) = &monitor {
         let (monitor, id) = (monitor.clone(), record.id.clone());
         // What is below one that had to be killed is ended by its groups, if need be later.
-        undo.push("end monitor", move || async move { exits::end_monitor(&id, &monitor).await.map(drop) });
+        undo.push("end monitor", move || async move { exits::end_monitor(&id, &monitor).await });
     }
     let monitor = prepared.and(monitor)?;
     crash_point("sandbox-prepared");
