@@ -120,7 +120,7 @@ async fn a_monitor_that_is_killed_over_the_stop_of_its_pod_leaves_no_pause() {
         let log = node.prefix().join("daemon.log");
         // The network goes before it; the bridge is the last of it.
         let is_last = |line: &str| line.contains(r#"plugin="bridge" verb="DEL""#) && line.contains(&id);
-        linkspan_tests::wait::until("the stop comes to it", std::time::Duration::from_secs(10), async || {
+        wait::until("the stop comes to it", SOON, async || {
             anyhow::ensure!(
                 std::fs::read_to_string(&log)?.lines().any(is_last),
                 "the network is still there"
@@ -156,7 +156,7 @@ async fn a_pod_that_was_being_stopped_and_lost_its_monitor_has_no_pause() {
         let request = v1::StopPodSandboxRequest { pod_sandbox_id: id.clone() };
         let stop = tokio::spawn(async move { runtime.stop_pod_sandbox(request).await });
         let runtime = node.runtime.clone();
-        linkspan_tests::wait::until("the stop begins", std::time::Duration::from_secs(10), async || {
+        wait::until("the stop begins", SOON, async || {
             let request = v1::PodSandboxStatusRequest { pod_sandbox_id: id.clone(), verbose: false };
             let answer = runtime.clone().pod_sandbox_status(request).await?.into_inner();
             let state = answer.status.context("a status")?.state();
