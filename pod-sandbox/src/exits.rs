@@ -48,7 +48,9 @@ async fn follow(inner: &Arc<Inner>, id: &SandboxId, mut events: UnboundedReceive
                 Ok(())
             }
             // We ended it ourselves.
-            Event::Lost if inner.take_monitor(id).is_none() => return,
+            Event::Lost if inner.table.pod_entry(id).is_none_or(|entry| entry.take_monitor().is_none()) => {
+                return;
+            }
             Event::Lost => match inner.closing.run_until_cancelled(reconnect(inner, id)).await.flatten() {
                 Some(monitor) => {
                     events = monitor.subscribe();
@@ -87,15 +89,13 @@ pub(crate) async fn answered(
         }
     };
     tracing::info!(sandbox_id = %id, "the pod's monitor answers");
-    inner.add_monitor(id.clone(), monitor.clone());
-    let snapshot = inner.table.snapshot();
-    let is_needed = |record: &Arc<SandboxRecord>| !matches!(record.state, sandbox::State::Stopped { .. });
-    if snapshot.sandboxes.get(id).is_some_and(is_needed) {
+    if let Some(record) = inner.table.snapshot().sandboxes.get(id)
+        && !matches!(record.state, sandbox::State::Stopped { .. })
+    {
+        record.entry.set_monitor(monitor.clone());
         return Some(monitor);
     }
-    if let Some(monitor) = inner.take_monitor(id)
-        && let Err(error) = monitor.shutdown().await
-    {
+    if let Err(error) = monitor.shutdown().await {
         tracing::warn!(sandbox_id = %id, %error, "the monitor of a pod that is gone could not be ended");
     }
     None
@@ -169,7 +169,7 @@ async fn end(inner: &Arc<Inner>, id: &ContainerId, exit: Exit, message: &'static
     crash_point("container-exit-heard");
     // Several may report the same exit: whoever makes it seen tells it, and has begun to by then.
     let telling = Arc::new(Mutex::new(None));
-    let (begins, begun) = (Arc::clone(inner), Arc::clone(&telling));
+    let begun = Arc::clone(&telling);
     let change = move |record: &ContainerRecord| {
         let message =
             if message.is_empty() { record.evicted.as_deref().unwrap_or_default() } else { message };
@@ -180,7 +180,7 @@ async fn end(inner: &Arc<Inner>, id: &ContainerId, exit: Exit, message: &'static
             let log = record.log_path.as_str();
             tracing::warn!(container_id = %record.id, log_bytes_dropped, log, "not all output is in the log: its disk was full");
         }
-        *begun.lock().unwrap_or_else(PoisonError::into_inner) = begins.stop_news.begin(&record.id);
+        *begun.lock().unwrap_or_else(PoisonError::into_inner) = record.entry.stop_news.begin();
         Some(ContainerRecord { state, ..record.clone() })
     };
     if let Some(record) = inner.table.observe::<ContainerRecord>(id, change).await? {
@@ -204,7 +204,7 @@ pub(crate) fn clean_up(inner: &Arc<Inner>, record: Arc<ContainerRecord>) {
     inner.tasks.spawn(async move {
         let inner = task_inner;
         let cleaning = async {
-            let _lock = inner.locks.exclusive(record.id.as_str()).await;
+            let _lock = record.entry.lock.exclusive().await;
             if !inner.table.snapshot().containers.contains_key(&record.id) {
                 return;
             }

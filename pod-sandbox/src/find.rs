@@ -1,6 +1,8 @@
 //! From the ID in a request, perhaps shortened, to the object.
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use crate::container::record::ContainerRecord;
@@ -15,7 +17,7 @@ const LONGEST: usize = 64;
 /// [`Error::NoSuchSandbox`], [`Error::Ambiguous`]; [`Error::BadConfig`] for the empty ID.
 pub(crate) fn sandbox(snapshot: &Snapshot, id: &str) -> Result<Arc<SandboxRecord>, Error> {
     check("pod_sandbox_id", id)?;
-    let found = by_prefix(&snapshot.sandboxes, id, |record| record.id.as_str())?;
+    let found = by_prefix(&snapshot.sandboxes, id)?;
     found.ok_or_else(|| Error::NoSuchSandbox(id.to_owned()))
 }
 
@@ -23,7 +25,7 @@ pub(crate) fn sandbox(snapshot: &Snapshot, id: &str) -> Result<Arc<SandboxRecord
 /// [`Error::NoSuchContainer`], [`Error::Ambiguous`]; [`Error::BadConfig`] for the empty ID.
 pub(crate) fn container(snapshot: &Snapshot, id: &str) -> Result<Arc<ContainerRecord>, Error> {
     check("container_id", id)?;
-    let found = by_prefix(&snapshot.containers, id, |record| record.id.as_str())?;
+    let found = by_prefix(&snapshot.containers, id)?;
     found.ok_or_else(|| Error::NoSuchContainer(id.to_owned()))
 }
 
@@ -43,14 +45,14 @@ fn check(field: &str, id: &str) -> Result<(), Error> {
     }
 }
 
-fn by_prefix<Id: Ord, T>(
+fn by_prefix<Id: Ord + Borrow<str>, T>(
     column: &BTreeMap<Id, Arc<T>>,
     prefix: &str,
-    id: impl Fn(&T) -> &str,
 ) -> Result<Option<Arc<T>>, Error> {
-    let mut matches = column.values().filter(|record| id(record).starts_with(prefix));
+    let from = (Bound::Included(prefix), Bound::Unbounded);
+    let mut matches = column.range::<str, _>(from).take_while(|(id, _)| (*id).borrow().starts_with(prefix));
     match (matches.next(), matches.next()) {
         (Some(_), Some(_)) => Err(Error::Ambiguous { id: prefix.to_owned() }),
-        (found, _) => Ok(found.cloned()),
+        (found, _) => Ok(found.map(|(_, record)| Arc::clone(record))),
     }
 }

@@ -222,11 +222,12 @@ impl HostFiles {
     /// Ends with why, once the access's pod is not ready any more.
     async fn not_ready(&self, access: &HostAccess) -> Error {
         let Some(id) = &access.sandbox else { return std::future::pending().await };
-        let state = self.table.wait_for(|snapshot| {
+        let Some(entry) = self.table.pod_entry(id) else { return refused(id, SandboxState::NotReady) };
+        let state = self.table.wait_for(&entry.changed, |snapshot| {
             let state = snapshot.sandboxes.get(id).map(|record| record.state.for_cri());
             Some(state.unwrap_or(SandboxState::NotReady)).filter(|state| *state != SandboxState::Ready)
         });
-        Error::Refused(Refusal::SandboxNotReady { id: id.to_string(), state: state.await })
+        refused(id, state.await)
     }
 
     /// Waits for one as long as for a step: others of the pod are in front.
@@ -245,6 +246,10 @@ impl HostFiles {
             }
         }
     }
+}
+
+fn refused(id: &SandboxId, state: SandboxState) -> Error {
+    Error::Refused(Refusal::SandboxNotReady { id: id.to_string(), state })
 }
 
 impl Threads {

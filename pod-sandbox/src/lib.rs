@@ -16,6 +16,7 @@ mod checkpoint;
 mod collect;
 mod container;
 mod creating;
+mod entry;
 mod error;
 mod events;
 mod exits;

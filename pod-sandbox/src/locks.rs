@@ -1,8 +1,7 @@
-//! One task at a time acts on an ID.
+//! One task at a time acts on an object.
 
-use std::collections::HashMap;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use crate::operations::stage;
@@ -10,13 +9,9 @@ use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 
 const TURN: &str = "waits for what else acts on it";
 
-/// Locks by ID. Fair: who asked first goes first, so that a stop is not starved by creates.
-///
-/// Order, where both are held: the sandbox's before its container's.
+/// Of one object. Fair: who asked first goes first, so that a stop is not starved by creates.
 #[derive(Debug, Default)]
-pub(crate) struct Locks {
-    by_id: Mutex<HashMap<String, Weak<RwLock<()>>>>,
-}
+pub(crate) struct Lock(Arc<RwLock<()>>);
 
 /// Held while a task changes the object.
 pub(crate) type Exclusive = OwnedRwLockWriteGuard<()>;
@@ -33,34 +28,23 @@ impl InLine {
     }
 }
 
-impl Locks {
+impl Lock {
     /// Takes a place in the row at once, and waits for nobody: who asks later goes later.
-    pub(crate) fn in_line(&self, id: &str) -> InLine {
+    pub(crate) fn in_line(&self) -> InLine {
         // The first poll takes the place. A task's budget must not put it off.
-        let mut waiting = Box::pin(tokio::task::unconstrained(self.of(id).write_owned()));
+        let mut waiting = Box::pin(tokio::task::unconstrained(Arc::clone(&self.0).write_owned()));
         match waiting.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(held) => InLine(Box::pin(std::future::ready(held))),
             Poll::Pending => InLine(waiting),
         }
     }
 
-    pub(crate) async fn exclusive(&self, id: &str) -> Exclusive {
-        stage(TURN, self.of(id).write_owned()).await
+    pub(crate) async fn exclusive(&self) -> Exclusive {
+        stage(TURN, Arc::clone(&self.0).write_owned()).await
     }
 
-    pub(crate) async fn shared(&self, id: &str) -> Shared {
-        stage(TURN, self.of(id).read_owned()).await
-    }
-
-    fn of(&self, id: &str) -> Arc<RwLock<()>> {
-        let mut by_id = self.by_id.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(lock) = by_id.get(id).and_then(Weak::upgrade) {
-            return lock;
-        }
-        by_id.retain(|_, lock| lock.strong_count() > 0);
-        let lock = Arc::new(RwLock::new(()));
-        by_id.insert(id.to_owned(), Arc::downgrade(&lock));
-        lock
+    pub(crate) async fn shared(&self) -> Shared {
+        stage(TURN, Arc::clone(&self.0).read_owned()).await
     }
 }
 
@@ -68,7 +52,7 @@ impl Locks {
 mod tests {
     use futures_test::poll_once;
 
-    use super::Locks;
+    use super::Lock;
 
     mod futures_test {
         use std::future::Future;
@@ -84,23 +68,22 @@ mod tests {
     }
 
     #[test]
-    fn an_id_has_one_writer_and_others_are_free() {
-        let locks = Locks::default();
-        let held = poll_once(locks.exclusive("a"));
+    fn one_writes_and_nobody_beside_it() {
+        let lock = Lock::default();
+        let held = poll_once(lock.exclusive());
         assert!(held.is_some());
-        assert!(poll_once(locks.exclusive("a")).is_none());
-        assert!(poll_once(locks.shared("a")).is_none());
-        assert!(poll_once(locks.exclusive("b")).is_some());
+        assert!(poll_once(lock.exclusive()).is_none());
+        assert!(poll_once(lock.shared()).is_none());
         drop(held);
-        assert!(poll_once(locks.exclusive("a")).is_some());
+        assert!(poll_once(lock.exclusive()).is_some());
     }
 
     #[test]
     fn a_place_in_the_row_is_taken_at_once() {
-        let locks = Locks::default();
-        let held = poll_once(locks.exclusive("a"));
-        let first = locks.in_line("a");
-        let mut later = std::pin::pin!(locks.exclusive("a"));
+        let lock = Lock::default();
+        let held = poll_once(lock.exclusive());
+        let first = lock.in_line();
+        let mut later = std::pin::pin!(lock.exclusive());
         assert!(poll_once(later.as_mut()).is_none());
         drop(held);
         assert!(poll_once(later.as_mut()).is_none(), "another was there before");
@@ -108,14 +91,5 @@ mod tests {
         assert!(held.is_some());
         drop(held);
         assert!(poll_once(later.as_mut()).is_some());
-    }
-
-    #[test]
-    fn locks_nobody_holds_are_forgotten() {
-        let locks = Locks::default();
-        for id in 0..100 {
-            drop(poll_once(locks.exclusive(&id.to_string())));
-        }
-        assert!(locks.by_id.lock().unwrap().len() <= 1);
     }
 }

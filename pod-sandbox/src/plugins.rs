@@ -29,7 +29,7 @@ pub(crate) use creating::creating;
 pub(crate) use stop_news::StopNews;
 pub(crate) use telling::{
     InFlight, both, container_happened, container_is_about_to, container_stopped, happened, pod_is_about_to,
-    pod_is_asked, starting, tell_after, updating,
+    pod_is_asked, tell_after, updating,
 };
 pub(crate) use wishes::apply;
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::future::Future;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use linkspan_config::Config;
@@ -20,21 +20,19 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use crate::collect::Counts;
-use crate::container::stop::Stops;
 use crate::creating::Creating;
 use crate::error::{Error, Refusal};
 use crate::handler::Handler;
 use crate::host::Host;
 use crate::host_files::HostFiles;
 use crate::layout::Layout;
-use crate::locks::Locks;
+use crate::locks::Shared;
 use crate::model::{ContainerId, ContainerMetadata, SandboxId, SandboxMetadata};
 use crate::network::Network;
 use crate::operations::Operations;
 use crate::own_cgroups;
-use crate::plugins::{Plugins, StopNews};
+use crate::plugins::Plugins;
 use crate::selinux::Levels;
-use crate::stats::Samples;
 use crate::table::Table;
 
 /// What [`Pods`] is made of.
@@ -84,15 +82,9 @@ pub(crate) struct Inner {
     pub(crate) layout: Layout,
     pub(crate) table: Arc<Table>,
     pub(crate) host_files: HostFiles,
-    pub(crate) locks: Locks,
     pub(crate) creating_sandboxes: Arc<Creating<SandboxMetadata, SandboxId>>,
     pub(crate) creating_containers: Arc<Creating<(SandboxId, ContainerMetadata), ContainerId>>,
-    pub(crate) stops: Stops,
     pub(crate) plugins: Arc<dyn Plugins>,
-    pub(crate) stop_news: StopNews,
-    pub(crate) samples: Samples,
-    /// The pods' monitors, while they are connected.
-    pub(crate) monitors: RwLock<BTreeMap<SandboxId, Monitor>>,
     /// Everything that runs detached.
     pub(crate) tasks: TaskTracker,
     /// Those that may try to undo at this moment.
@@ -127,21 +119,21 @@ impl Inner {
         if self.closing.is_cancelled() { Err(Error::Refused(Refusal::ShuttingDown)) } else { Ok(()) }
     }
 
+    /// While it is held, the pod is neither stopped nor removed. `None`: there is no such pod.
+    pub(crate) async fn hold_pod(&self, id: &SandboxId) -> Option<Shared> {
+        match self.table.pod_entry(id) {
+            Some(entry) => Some(entry.lock.shared().await),
+            None => None,
+        }
+    }
+
     pub(crate) fn monitor(&self, sandbox: &SandboxId) -> Option<Monitor> {
-        self.monitors.read().unwrap_or_else(PoisonError::into_inner).get(sandbox).cloned()
+        self.table.pod_entry(sandbox)?.monitor()
     }
 
     /// For what cannot be done without it.
     pub(crate) fn monitor_of(&self, sandbox: &SandboxId) -> Result<Monitor, Error> {
         self.monitor(sandbox).ok_or_else(|| Error::NoMonitor { sandbox: sandbox.to_string() })
-    }
-
-    pub(crate) fn add_monitor(&self, sandbox: SandboxId, monitor: Monitor) {
-        self.monitors.write().unwrap_or_else(PoisonError::into_inner).insert(sandbox, monitor);
-    }
-
-    pub(crate) fn take_monitor(&self, sandbox: &SandboxId) -> Option<Monitor> {
-        self.monitors.write().unwrap_or_else(PoisonError::into_inner).remove(sandbox)
     }
 }
 

@@ -1,6 +1,5 @@
 //! Statistics: read from cgroups, the image store and interfaces when asked for. They hold up no other request.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -23,42 +22,31 @@ use crate::{find, namespaces};
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(100);
 const LOOPBACK: &str = "lo";
 
-/// The last reading of each cgroup, for rates.
-#[derive(Debug, Default)]
-pub(crate) struct Samples {
-    by_id: Mutex<HashMap<String, Sample>>,
-}
-
+/// A reading of a cgroup, for rates.
 #[derive(Clone, Copy, Debug)]
-struct Sample {
+pub(crate) struct Sample {
     at: Timestamp,
     cpu_usage_ns: u64,
     nano_cores: Option<u64>,
 }
 
-impl Samples {
-    /// CPU use since the previous sample; `None` for the first. What `snapshot` does not have any more is forgotten
-    /// then: reads may come after a removal, too.
-    fn nano_cores(&self, id: &str, stats: &CgroupStats, snapshot: &Snapshot) -> Option<u64> {
-        let mut by_id = self.by_id.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(last) = by_id.get(id).copied() else {
-            by_id.retain(|id, _| {
-                snapshot.sandboxes.contains_key(id.as_str()) || snapshot.containers.contains_key(id.as_str())
-            });
-            let first = Sample { at: stats.at, cpu_usage_ns: stats.cpu_usage_ns, nano_cores: None };
-            by_id.insert(id.to_owned(), first);
-            return None;
-        };
-        let passed = stats.at.since(last.at);
-        if passed < SHORTEST_INTERVAL {
-            return last.nano_cores;
-        }
-        let used = u128::from(stats.cpu_usage_ns.saturating_sub(last.cpu_usage_ns));
-        let rate = used * Duration::from_secs(1).as_nanos() / passed.as_nanos();
-        let nano_cores = Some(u64::try_from(rate).unwrap_or(u64::MAX));
-        by_id.insert(id.to_owned(), Sample { at: stats.at, cpu_usage_ns: stats.cpu_usage_ns, nano_cores });
-        nano_cores
+/// CPU use since the previous sample; `None` for the first.
+fn nano_cores(sample: &Mutex<Option<Sample>>, stats: &CgroupStats) -> Option<u64> {
+    let mut sample = sample.lock().unwrap_or_else(PoisonError::into_inner);
+    let now = |nano_cores| Sample { at: stats.at, cpu_usage_ns: stats.cpu_usage_ns, nano_cores };
+    let Some(last) = *sample else {
+        *sample = Some(now(None));
+        return None;
+    };
+    let passed = stats.at.since(last.at);
+    if passed < SHORTEST_INTERVAL {
+        return last.nano_cores;
     }
+    let used = u128::from(stats.cpu_usage_ns.saturating_sub(last.cpu_usage_ns));
+    let rate = used * Duration::from_secs(1).as_nanos() / passed.as_nanos();
+    let nano_cores = Some(u64::try_from(rate).unwrap_or(u64::MAX));
+    *sample = Some(now(nano_cores));
+    nano_cores
 }
 
 impl Pods {
@@ -131,7 +119,7 @@ async fn of_container(inner: &Inner, record: &ContainerRecord) -> Result<Contain
     let cgroup = read(inner, &record.cgroup_path).await?;
     Ok(ContainerStats {
         attributes: attributes_of_container(record),
-        usage_nano_cores: inner.samples.nano_cores(record.id.as_str(), &cgroup, &inner.table.snapshot()),
+        usage_nano_cores: nano_cores(&record.entry.sample, &cgroup),
         cgroup,
         writable_layer: writable_layer(inner, record).await,
     })
@@ -191,7 +179,7 @@ async fn of_sandbox(
     let running = of_pod.filter(|c| c.sandbox_id == record.id && c.is(ContainerState::Running));
     Ok(SandboxStats {
         attributes: attributes_of_sandbox(record),
-        usage_nano_cores: inner.samples.nano_cores(record.id.as_str(), &cgroup, snapshot),
+        usage_nano_cores: nano_cores(&record.entry.sample, &cgroup),
         process_count: cgroup.pids_current,
         cgroup,
         network_at: Timestamp::now(),
@@ -214,16 +202,11 @@ async fn read(inner: &Inner, path: &str) -> Result<CgroupStats, Error> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use std::sync::Mutex;
 
     use linkspan_runtime_oci::{CgroupStats, Timestamp};
 
-    use super::Samples;
-    use crate::container::record::ContainerRecord;
-    use crate::container::state as container;
-    use crate::sandbox::record::SandboxRecord;
-    use crate::sandbox::state as sandbox;
-    use crate::table::Snapshot;
+    use super::nano_cores;
 
     fn at(seconds: i64, cpu_usage_ns: u64) -> CgroupStats {
         CgroupStats { at: Timestamp(seconds * 1_000_000_000), cpu_usage_ns, ..CgroupStats::default() }
@@ -231,32 +214,9 @@ mod tests {
 
     #[test]
     fn the_rate_is_between_two_samples() {
-        let samples = Samples::default();
-        let none = Snapshot::default();
-        assert_eq!(samples.nano_cores("a", &at(10, 1_000_000_000), &none), None);
-        assert_eq!(samples.nano_cores("a", &at(12, 2_000_000_000), &none), Some(500_000_000));
-        assert_eq!(
-            samples.nano_cores("a", &at(12, 2_000_000_000), &none),
-            Some(500_000_000),
-            "too soon: as before"
-        );
-    }
-
-    #[test]
-    fn what_was_removed_is_forgotten_pods_and_containers() {
-        let (samples, mut snapshot) = (Samples::default(), Snapshot::default());
-        let state = sandbox::State::NotReady { since: Timestamp(1) };
-        let sandbox = Arc::new(SandboxRecord::example(state));
-        let container = Arc::new(ContainerRecord::example(container::State::Creating));
-        snapshot.sandboxes.insert(sandbox.id.clone(), Arc::clone(&sandbox));
-        snapshot.containers.insert(container.id.clone(), Arc::clone(&container));
-        for number in 0..100 {
-            samples.nano_cores(&format!("gone {number}"), &at(1, 1), &snapshot);
-            samples.nano_cores(sandbox.id.as_str(), &at(1, 1), &snapshot);
-            samples.nano_cores(container.id.as_str(), &at(1, 1), &snapshot);
-        }
-        let kept = samples.by_id.lock().unwrap();
-        assert!(kept.contains_key(sandbox.id.as_str()) && kept.contains_key(container.id.as_str()));
-        assert_eq!(kept.len(), 3, "those that are there, and the last of the others");
+        let sample = Mutex::default();
+        assert_eq!(nano_cores(&sample, &at(10, 1_000_000_000)), None);
+        assert_eq!(nano_cores(&sample, &at(12, 2_000_000_000)), Some(500_000_000));
+        assert_eq!(nano_cores(&sample, &at(12, 2_000_000_000)), Some(500_000_000), "too soon: as before");
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! A decision is written to disk first, then becomes the snapshot, then is told as an event. What has happened already
 //! ([`Table::observe`]) is true whatever the disk says: it becomes the snapshot and is told at once, and is written as
-//! soon as it can be. Reads take the snapshot and wait for nobody.
+//! soon as it can be. Reads take the snapshot and wait for nobody. The disk is waited for in the turn of one record (`entry.rs`):
+//! one that hangs holds up nobody else.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -10,10 +11,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use linkspan_runtime_oci::Timestamp;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::{broadcast, oneshot, watch};
 
 use crate::container::record::ContainerRecord;
 use crate::container::state as container;
+use crate::entry::{ContainerEntry, ContainerLive, Entry, PodEntry, PodLive};
 use crate::error::Error;
 use crate::events::{Event, EventKind, Pod};
 use crate::model::{ContainerId, SandboxId};
@@ -24,6 +26,8 @@ use crate::sandbox::state as sandbox;
 
 /// A listener that falls behind by so many events misses some, and is told so.
 const EVENT_BACKLOG: usize = 1024;
+/// Who notes what has happened waits so long for the disk.
+const AT_ONCE: Duration = Duration::from_secs(1);
 /// Before what could not be written is tried again; twice as long after each further time in vain.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
@@ -45,7 +49,9 @@ pub(crate) struct Ids {
 /// A kind of record that the table holds.
 pub(crate) trait Tabled: Recorded + Send + Sync + 'static {
     type Id: Ord + Clone + ToString + Send + 'static;
+    type Live: Default + Send + Sync + 'static;
     fn id(&self) -> &Self::Id;
+    fn entry(&self) -> &Entry<Self::Live>;
     fn column(snapshot: &Snapshot) -> &BTreeMap<Self::Id, Arc<Self>>;
     fn column_mut(snapshot: &mut Snapshot) -> &mut BTreeMap<Self::Id, Arc<Self>>;
     /// What to tell of a change from `before`.
@@ -61,7 +67,7 @@ type Rewrite = fn(&Table, &str) -> Result<(), Error>;
 #[derive(Debug)]
 pub(crate) struct Table {
     records: Records,
-    /// Held from reading the snapshot to replacing it.
+    /// Held from reading the snapshot to replacing it; never while the disk is waited for.
     writer: Mutex<()>,
     /// What is known and not on disk yet: how to write it, by directory and name.
     unwritten: Mutex<BTreeMap<(&'static str, String), Rewrite>>,
@@ -72,7 +78,6 @@ pub(crate) struct Table {
     reserved: Mutex<BTreeSet<ContainerId>>,
     /// What records of another version are about: nothing of it is touched (ADR 14).
     left: Ids,
-    changed: watch::Sender<()>,
     events: broadcast::Sender<Event>,
     /// When the latest event was, in nanoseconds; written by the writer alone.
     told_at: AtomicI64,
@@ -94,7 +99,6 @@ impl Table {
             announced: Mutex::new(half_made),
             reserved: Mutex::default(),
             left,
-            changed: watch::Sender::new(()),
             events: broadcast::Sender::new(EVENT_BACKLOG),
             told_at: AtomicI64::new(0),
         })
@@ -108,17 +112,19 @@ impl Table {
         self.events.subscribe()
     }
 
-    /// Waits until a snapshot has what `wanted` looks for.
-    pub(crate) async fn wait_for<T>(&self, mut wanted: impl FnMut(&Snapshot) -> Option<T>) -> T {
-        let mut changed = self.changed.subscribe();
+    /// Waits until a snapshot has what `wanted` looks for, which is about the record that `changed` rings for.
+    pub(crate) async fn wait_for<T>(
+        &self,
+        changed: &watch::Sender<()>,
+        mut wanted: impl FnMut(&Snapshot) -> Option<T>,
+    ) -> T {
+        let mut changed = changed.subscribe();
         loop {
             if let Some(found) = wanted(&self.snapshot()) {
                 return found;
             }
-            // Fails only when the sender is gone, and that is `self`.
-            if changed.changed().await.is_err() {
-                std::future::pending::<()>().await;
-            }
+            // Fails only when the sender is gone, and that is the caller's.
+            let _ = changed.changed().await;
         }
     }
 
@@ -142,7 +148,7 @@ impl Table {
 
     /// Until it is announced it is known nevertheless.
     pub(crate) fn reserve(self: &Arc<Self>, id: &ContainerId) -> Reservation {
-        self.reserved.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone());
+        lock(&self.reserved).insert(id.clone());
         Reservation { table: Arc::clone(self), id: id.clone() }
     }
 
@@ -151,12 +157,19 @@ impl Table {
     pub(crate) fn known(&self) -> Ids {
         let mut known = self.left.clone();
         // In this order: one that is there by now is no longer announced, or reserved.
-        let reserved = self.reserved.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let reserved = lock(&self.reserved).clone();
         known.containers.extend(reserved.iter().map(ToString::to_string));
         let all = self.with_half_made();
         known.sandboxes.extend(all.sandboxes.keys().map(ToString::to_string));
         known.containers.extend(all.containers.keys().map(ToString::to_string));
         known
+    }
+
+    /// What is live of a pod, also of one that is half made.
+    pub(crate) fn pod_entry(&self, id: &SandboxId) -> Option<PodEntry> {
+        // In this order: one that is there by now is no longer announced.
+        let announced = self.announced().sandboxes.get(id).map(|record| record.entry.clone());
+        announced.or_else(|| self.snapshot().sandboxes.get(id).map(|record| record.entry.clone()))
     }
 
     /// Those that are made, and those that are being made or undone.
@@ -185,17 +198,22 @@ impl Table {
         self.put_if(record, |_| Ok(())).await
     }
 
-    /// Adds or replaces, if `check` has nothing against it as things are at that moment.
+    /// Adds or replaces, if `check` has nothing against it as things are at that moment, before and after it is written. What it
+    /// refuses after that is to be withdrawn.
     pub(crate) async fn put_if<T: Tabled>(
         self: &Arc<Self>,
         record: T,
-        check: impl FnOnce(&Snapshot) -> Result<(), Error> + Send + 'static,
+        check: impl Fn(&Snapshot) -> Result<(), Error> + Send + 'static,
     ) -> Result<Arc<T>, Error> {
         let table = Arc::clone(self);
         blocking("writing a record", move || {
-            let _writer = table.writer();
+            let entry = record.entry().clone();
+            let _turn = lock(&entry.writing);
             check(&table.snapshot())?;
-            table.replace(record)
+            table.write(&record)?;
+            let writer = lock(&table.writer);
+            check(&table.snapshot())?;
+            Ok(table.show(&writer, record))
         })
         .await
     }
@@ -206,11 +224,20 @@ impl Table {
         id: &T::Id,
         change: impl FnOnce(&T) -> Option<T> + Send + 'static,
     ) -> Result<Option<Arc<T>>, Error> {
-        self.change(id, change, Self::replace).await
+        let (table, id) = (Arc::clone(self), id.clone());
+        blocking("writing a record", move || {
+            let Some(entry) = table.entry::<T>(&id) else { return Ok(None) };
+            let _turn = lock(&entry.writing);
+            let Some(current) = table.get::<T>(&id) else { return Ok(None) };
+            let Some(changed) = change(&current) else { return Ok(Some(current)) };
+            table.write(&changed)?;
+            Ok(Some(table.show(&lock(&table.writer), changed)))
+        })
+        .await
     }
 
     /// Changes one, unless `change` wants it left as it is, by what has happened already: no refusal of the disk can undo
-    /// it. Returns what it is then; `None` if it is not there.
+    /// it, and a slow disk does not keep it from being seen. Returns what it is then; `None` if it is not there.
     ///
     /// # Errors
     /// If the daemon is ending.
@@ -219,43 +246,43 @@ impl Table {
         id: &T::Id,
         change: impl FnOnce(&T) -> Option<T> + Send + 'static,
     ) -> Result<Option<Arc<T>>, Error> {
-        let accept = |table: &Arc<Self>, changed: T| {
-            let written = table.write(&changed);
-            let record = table.show(changed);
-            if let Err(error) = written {
+        let (table, id) = (Arc::clone(self), id.clone());
+        let (tell, told) = oneshot::channel();
+        let written = blocking("noting what has happened", move || {
+            let Some(entry) = table.entry::<T>(&id) else { return Ok(()) };
+            let _turn = lock(&entry.writing);
+            let (is_changed, record) = {
+                let writer = lock(&table.writer);
+                let Some(current) = table.get::<T>(&id) else { return Ok(()) };
+                match change(&current) {
+                    Some(changed) => (true, table.show(&writer, changed)),
+                    None => (false, current),
+                }
+            };
+            // Whoever waits may have left.
+            let _ = tell.send(Arc::clone(&record));
+            if is_changed && let Err(error) = table.write(&*record) {
                 table.write_later(&record, &error);
             }
-            Ok(record)
-        };
-        self.change(id, change, accept).await
-    }
-
-    async fn change<T: Tabled>(
-        self: &Arc<Self>,
-        id: &T::Id,
-        change: impl FnOnce(&T) -> Option<T> + Send + 'static,
-        apply: fn(&Arc<Self>, T) -> Result<Arc<T>, Error>,
-    ) -> Result<Option<Arc<T>>, Error> {
-        let (table, id) = (Arc::clone(self), id.clone());
-        blocking("writing a record", move || {
-            let _writer = table.writer();
-            let Some(current) = T::column(&table.snapshot()).get(&id).cloned() else { return Ok(None) };
-            match change(&current) {
-                Some(changed) => apply(&table, changed).map(Some),
-                None => Ok(Some(current)),
-            }
-        })
-        .await
+            Ok(())
+        });
+        let written = tokio::spawn(written);
+        let seen = told.await.ok();
+        // As a rule it is on the disk, too, when this returns.
+        let _ = tokio::time::timeout(AT_ONCE, written).await;
+        Ok(seen)
     }
 
     /// Removes one, record and all. Gone already: Ok.
     pub(crate) async fn remove<T: Tabled>(self: &Arc<Self>, id: &T::Id) -> Result<(), Error> {
         let (table, id) = (Arc::clone(self), id.clone());
         blocking("removing a record", move || {
-            let _writer = table.writer();
+            let entry = table.entry::<T>(&id);
+            let _turn = entry.as_ref().map(|entry| lock(&entry.writing));
             let name = id.to_string();
             table.records.remove::<T>(&name)?;
             table.unwritten().remove(&(T::DIR, name));
+            let _writer = lock(&table.writer);
             let mut next = Snapshot::clone(&table.snapshot());
             if let Some(before) = T::column_mut(&mut next).remove(&id) {
                 table.publish(next, &before, T::events(Some(&before), None));
@@ -265,11 +292,15 @@ impl Table {
         .await
     }
 
-    fn replace<T: Tabled>(self: &Arc<Self>, record: T) -> Result<Arc<T>, Error> {
-        self.write(&record)?;
-        Ok(self.show(record))
+    fn get<T: Tabled>(&self, id: &T::Id) -> Option<Arc<T>> {
+        T::column(&self.snapshot()).get(id).cloned()
     }
 
+    fn entry<T: Tabled>(&self, id: &T::Id) -> Option<Entry<T::Live>> {
+        self.get::<T>(id).map(|record| record.entry().clone())
+    }
+
+    /// In its entry's turn.
     fn write<T: Tabled>(&self, record: &T) -> Result<(), Error> {
         self.records.write(record)?;
         self.unwritten().remove(&(T::DIR, record.name().to_owned()));
@@ -284,9 +315,11 @@ impl Table {
             "a record cannot be written: what has happened is kept in memory, and written when the disk takes it"
         );
         let rewrite: Rewrite = |table, name| {
-            let snapshot = table.snapshot();
-            let current = T::column(&snapshot).values().find(|record| record.name() == name);
-            current.map_or(Ok(()), |record| table.write(&**record))
+            let named =
+                || T::column(&table.snapshot()).values().find(|record| record.name() == name).cloned();
+            let Some(entry) = named().map(|record| record.entry().clone()) else { return Ok(()) };
+            let _turn = lock(&entry.writing);
+            named().map_or(Ok(()), |record| table.write(&*record))
         };
         let mut unwritten = self.unwritten();
         let is_first = unwritten.is_empty();
@@ -298,7 +331,6 @@ impl Table {
 
     /// Whether all is written.
     fn write_unwritten(&self) -> bool {
-        let _writer = self.writer();
         let waiting = self.unwritten().clone();
         for ((dir, name), rewrite) in waiting {
             match rewrite(self, &name) {
@@ -311,19 +343,15 @@ impl Table {
         self.unwritten().is_empty()
     }
 
-    fn writer(&self) -> MutexGuard<'_, ()> {
-        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn announced(&self) -> MutexGuard<'_, Snapshot> {
-        self.announced.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.announced)
     }
 
     fn unwritten(&self) -> MutexGuard<'_, BTreeMap<(&'static str, String), Rewrite>> {
-        self.unwritten.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.unwritten)
     }
 
-    fn show<T: Tabled>(&self, record: T) -> Arc<T> {
+    fn show<T: Tabled>(&self, _writer: &MutexGuard<'_, ()>, record: T) -> Arc<T> {
         let mut next = Snapshot::clone(&self.snapshot());
         let record = Arc::new(record);
         let before = T::column_mut(&mut next).insert(record.id().clone(), Arc::clone(&record));
@@ -335,7 +363,7 @@ impl Table {
     fn publish<T: Tabled>(&self, next: Snapshot, about: &Arc<T>, kinds: &[EventKind]) {
         let next = Arc::new(next);
         *self.snapshot.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&next);
-        self.changed.send_replace(());
+        about.entry().changed.send_replace(());
         // Who comes after this reads the new snapshot and misses nothing.
         if self.events.receiver_count() == 0 || kinds.is_empty() {
             return;
@@ -362,7 +390,7 @@ pub(crate) struct Reservation {
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        self.table.reserved.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
+        lock(&self.table.reserved).remove(&self.id);
     }
 }
 
@@ -382,6 +410,10 @@ async fn catch_up(table: Weak<Table>) {
     }
 }
 
+fn lock<T>(what: &Mutex<T>) -> MutexGuard<'_, T> {
+    what.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// File access off the async threads.
 pub(crate) async fn blocking<T: Send + 'static>(
     what: &'static str,
@@ -393,6 +425,11 @@ pub(crate) async fn blocking<T: Send + 'static>(
 
 impl Tabled for SandboxRecord {
     type Id = SandboxId;
+    type Live = PodLive;
+
+    fn entry(&self) -> &PodEntry {
+        &self.entry
+    }
 
     fn id(&self) -> &SandboxId {
         &self.id
@@ -424,6 +461,11 @@ impl Tabled for SandboxRecord {
 
 impl Tabled for ContainerRecord {
     type Id = ContainerId;
+    type Live = ContainerLive;
+
+    fn entry(&self) -> &ContainerEntry {
+        &self.entry
+    }
 
     fn id(&self) -> &ContainerId {
         &self.id

@@ -50,8 +50,8 @@ impl Pods {
         let means = means(&self.inner, &record.handler).await?;
         let timeout = timeout.unwrap_or(inner.settings.runtime_timeout);
         let work = Box::pin(async move {
-            let _sandbox = inner.locks.shared(record.sandbox_id.as_str()).await;
-            let _lock = inner.locks.exclusive(record.id.as_str()).await;
+            let _sandbox = inner.hold_pod(&record.sandbox_id).await;
+            let _lock = record.entry.lock.exclusive().await;
             let (record, sandbox) = running(&inner, &record.id)?;
             let mut always = Undo::default();
             let mut failed = Undo::default();

@@ -85,7 +85,7 @@ impl Pods {
         let ids = container_ids.to_vec();
         let budget = Budget::of(&sandbox, budget.unwrap_or(inner.settings.runtime_timeout));
         let work = Box::pin(async move {
-            let _sandbox = inner.locks.exclusive(sandbox.id.as_str()).await;
+            let _sandbox = sandbox.entry.lock.exclusive().await;
             let containers = wanted(&inner, &sandbox, &ids)?;
             let (mut always, mut failed) = (Undo::default(), Undo::default());
             let dir = output.clone();
@@ -98,7 +98,7 @@ impl Pods {
             let written = async {
                 let mut locks = Vec::new();
                 for container in &containers {
-                    locks.push(budget.wait(inner.locks.exclusive(container.id.as_str())).await?);
+                    locks.push(budget.wait(container.entry.lock.exclusive()).await?);
                 }
                 let dir = output.join(CONTAINERS);
                 let access = HostAccess::of(&sandbox, "making directory", &dir);

@@ -58,7 +58,7 @@ impl Pods {
         };
         if let Some(record) = same() {
             // Let a removal of it that is under way end first: its ID would be of no use.
-            drop(inner.locks.shared(record.id.as_str()).await);
+            drop(record.entry.lock.shared().await);
         }
         let find = || same().map(|record| reused(&record));
         let subject = format!("{} in {}", config.metadata.name, sandbox.id);
@@ -104,7 +104,7 @@ async fn run(
     archive: Option<PathBuf>,
 ) -> Result<ContainerId, Error> {
     // Until this ends, nothing is taken from under it. A stop says that it has begun all the same, and then this ends soon.
-    let _sandbox = inner.locks.shared(sandbox_id.as_str()).await;
+    let _sandbox = inner.hold_pod(&sandbox_id).await;
     let sandbox = check_ready(&inner.table.snapshot(), &sandbox_id)?;
     let mut undo = Undo::default();
     match Box::pin(steps(&inner, &sandbox, config, archive, &mut undo)).await {

@@ -62,7 +62,7 @@ pub(super) fn executable(
     if admit(&record.state, Request::Exec) != Verdict::Proceed {
         return Err(Error::NotRunning { id: record.id.to_string(), state: record.state.for_cri() });
     }
-    if inner.stops.is_killing(&record.id) {
+    if record.entry.stops.is_killing() {
         return Err(Error::Refused(Refusal::BeingKilled { id: record.id.to_string() }));
     }
     let monitor = inner.monitor_of(&record.sandbox_id)?;

@@ -7,6 +7,7 @@ use linkspan_runtime_oci::{Resources, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::state::State;
+use crate::entry::ContainerEntry;
 use crate::model::{
     ContainerConfig, ContainerId, ContainerState, ContainerStatus, ContainerUser, NamespaceMode, SandboxId,
     Signal,
@@ -38,6 +39,8 @@ pub(crate) struct ContainerRecord {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) evicted: Option<String>,
     pub(crate) state: State,
+    #[serde(skip)]
+    pub(crate) entry: ContainerEntry,
 }
 
 impl ContainerRecord {
@@ -121,6 +124,7 @@ impl ContainerRecord {
             stop_signal: Signal::default(),
             evicted: None,
             state,
+            entry: ContainerEntry::default(),
         }
     }
 }

@@ -26,11 +26,10 @@ impl Pods {
     pub async fn remove_container(&self, id: &str) -> Result<(), Error> {
         let found = find::container(&self.inner.table.snapshot(), id);
         let Some(record) = find::if_there(found)? else { return Ok(()) };
-        let (id, subject) = (record.id.clone(), record.id.clone());
-        let inner = Arc::clone(&self.inner);
+        let (inner, subject) = (Arc::clone(&self.inner), record.id.clone());
         let work = Box::pin(async move {
-            let _lock = inner.locks.exclusive(id.as_str()).await;
-            locked(&inner, &id).await
+            let _lock = record.entry.lock.exclusive().await;
+            locked(&inner, &record.id).await
         });
         self.inner.detached("RemoveContainer", subject, work).await
     }

@@ -26,8 +26,8 @@ impl Pods {
         let record = find::container(&self.inner.table.snapshot(), id)?;
         let (inner, subject) = (Arc::clone(&self.inner), record.id.clone());
         let work = Box::pin(async move {
-            let _sandbox = inner.locks.shared(record.sandbox_id.as_str()).await;
-            let _lock = inner.locks.exclusive(record.id.as_str()).await;
+            let _sandbox = inner.hold_pod(&record.sandbox_id).await;
+            let _lock = record.entry.lock.exclusive().await;
             locked(&inner, &record.id).await
         });
         self.inner.detached("StartContainer", subject, work).await
@@ -49,7 +49,7 @@ async fn locked(inner: &Arc<Inner>, id: &ContainerId) -> Result<(), Error> {
     }
     // Taken before: a container may end before the runtime does.
     let now = Timestamp::now();
-    let starting = plugins::starting(inner, id).await;
+    let starting = record.entry.starting.exclusive().await;
     if let Err(error) = start(inner, record).await {
         drop(starting);
         // Contract: a failed start leaves nothing behind.

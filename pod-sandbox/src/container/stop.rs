@@ -6,7 +6,7 @@
 //! ```
 //! There is one such task per container, and it holds no lock: others may read, update or exec meanwhile.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -23,6 +23,7 @@ use crate::kernel_state;
 use crate::model::{ContainerId, Signal};
 use crate::operations::stage;
 use crate::pods::{Inner, Pods};
+use crate::table::Snapshot;
 
 /// Between two SIGKILLs. One is enough, unless the process is stuck in the kernel.
 const KILL_AGAIN: Duration = Duration::from_secs(1);
@@ -33,10 +34,11 @@ const REMIND_EVERY: u32 = 30;
 /// Stands for "never": what a clock can count to is less than what a request can ask for.
 const LONGEST_GRACE: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
-/// The stops that are under way.
+/// A container's, while one is under way.
 #[derive(Debug, Default)]
 pub(crate) struct Stops {
-    by_id: Mutex<HashMap<ContainerId, Stop>>,
+    now: Mutex<Option<Stop>>,
+    changed: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -46,7 +48,6 @@ struct Stop {
     next_caller: u64,
     /// The time of grace is over; there is no way back.
     killing: bool,
-    changed: Arc<Notify>,
 }
 
 /// What a stop's task does next.
@@ -62,64 +63,59 @@ enum Next {
 #[derive(Debug)]
 struct Caller<'a> {
     stops: &'a Stops,
-    id: ContainerId,
     number: u64,
 }
 
 impl Stops {
     /// Whether the time of grace is over: nothing new may be started in the container.
-    pub(crate) fn is_killing(&self, id: &ContainerId) -> bool {
-        self.lock().get(id).is_some_and(|stop| stop.killing)
+    pub(crate) fn is_killing(&self) -> bool {
+        self.lock().as_ref().is_some_and(|stop| stop.killing)
     }
 
-    /// Joins the stop of `id`; `true` if it has to be begun.
-    fn join(&self, id: &ContainerId, deadline: Instant) -> (Caller<'_>, bool) {
-        let mut by_id = self.lock();
-        let begin = !by_id.contains_key(id);
-        let stop = by_id.entry(id.clone()).or_default();
+    /// Joins the stop; `true` if it has to be begun.
+    fn join(&self, deadline: Instant) -> (Caller<'_>, bool) {
+        let mut now = self.lock();
+        let begin = now.is_none();
+        let stop = now.get_or_insert_default();
         let number = stop.next_caller;
         stop.next_caller += 1;
         stop.deadlines.insert(number, deadline);
-        stop.changed.notify_one();
-        (Caller { stops: self, id: id.clone(), number }, begin)
+        self.changed.notify_one();
+        (Caller { stops: self, number }, begin)
     }
 
-    /// Decides at `now`, and forgets the stop when it is to be left.
-    fn next(&self, id: &ContainerId, now: Instant) -> Next {
-        let mut by_id = self.lock();
-        let Some(stop) = by_id.get_mut(id) else { return Next::Leave };
+    /// Decides at `time`, and forgets the stop when it is to be left.
+    fn next(&self, time: Instant) -> Next {
+        let mut now = self.lock();
+        let Some(stop) = now.as_mut() else { return Next::Leave };
         match stop.deadlines.values().min() {
             _ if stop.killing => Next::Kill,
-            Some(deadline) if *deadline <= now => {
+            Some(deadline) if *deadline <= time => {
                 stop.killing = true;
                 Next::Kill
             }
             Some(deadline) => Next::WaitUntil(*deadline),
             None => {
-                by_id.remove(id);
+                *now = None;
                 Next::Leave
             }
         }
     }
 
-    fn end(&self, id: &ContainerId) {
-        self.lock().remove(id);
+    fn end(&self) {
+        *self.lock() = None;
     }
 
-    fn changed(&self, id: &ContainerId) -> Arc<Notify> {
-        self.lock().get(id).map(|stop| Arc::clone(&stop.changed)).unwrap_or_default()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<ContainerId, Stop>> {
-        self.by_id.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Option<Stop>> {
+        self.now.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Caller<'_> {
     fn drop(&mut self) {
-        if let Some(stop) = self.stops.lock().get_mut(&self.id) {
+        if let Some(stop) = self.stops.lock().as_mut() {
             stop.deadlines.remove(&self.number);
-            stop.changed.notify_one();
+            self.stops.changed.notify_one();
         }
     }
 }
@@ -138,7 +134,7 @@ impl Pods {
         let (id, asked) = (record.id.clone(), Instant::now());
         if matches!(record.state, State::Created { .. }) {
             // Who starts it holds the lock. Once it runs it has a use for its grace.
-            let _ = tokio::time::timeout(grace, self.inner.locks.shared(id.as_str())).await;
+            let _ = tokio::time::timeout(grace, record.entry.lock.shared()).await;
         }
         by_id(&self.inner, &id, grace.saturating_sub(asked.elapsed())).await
     }
@@ -149,12 +145,12 @@ pub(crate) async fn by_id(inner: &Arc<Inner>, id: &ContainerId, grace: Duration)
     let snapshot = inner.table.snapshot();
     let Some(record) = snapshot.containers.get(id) else { return Ok(()) };
     if admit(&record.state, Request::Stop) == Verdict::AlreadyDone {
-        inner.stop_news.told(id).await;
+        record.entry.stop_news.told().await;
         return Ok(());
     }
     if matches!(record.state, State::AwaitsRestore) {
         // Unless it is being restored at this moment, there is nothing to wait for.
-        let _lock = inner.locks.exclusive(id.as_str()).await;
+        let _lock = record.entry.lock.exclusive().await;
         let awaits = |record: &Arc<ContainerRecord>| matches!(record.state, State::AwaitsRestore);
         if inner.table.snapshot().containers.get(id).is_some_and(awaits) {
             return exits::never_restored(inner, id).await;
@@ -163,7 +159,7 @@ pub(crate) async fn by_id(inner: &Arc<Inner>, id: &ContainerId, grace: Duration)
     let snapshot = inner.table.snapshot();
     let Some(record) = snapshot.containers.get(id) else { return Ok(()) };
     let deadline = Instant::now() + grace.min(LONGEST_GRACE);
-    let (caller, begin) = inner.stops.join(id, deadline);
+    let (caller, begin) = record.entry.stops.join(deadline);
     if begin {
         let (task_inner, record) = (Arc::clone(inner), Arc::clone(record));
         inner.tasks.spawn(async move {
@@ -172,47 +168,46 @@ pub(crate) async fn by_id(inner: &Arc<Inner>, id: &ContainerId, grace: Duration)
             closing.run_until_cancelled(operations.run("stop", id, run(task_inner, record))).await;
         });
     }
-    let gone = inner.closing.run_until_cancelled(gone(inner, id)).await;
+    let gone = inner.closing.run_until_cancelled(gone(inner, record)).await;
     drop(caller);
-    inner.stop_news.told(id).await;
+    record.entry.stop_news.told().await;
     gone.ok_or(Error::Refused(Refusal::ShuttingDown))
 }
 
 /// Waits until it has exited, or is removed.
-async fn gone(inner: &Inner, id: &ContainerId) {
-    let exited = |record: &ContainerRecord| matches!(record.state, State::Exited(_));
-    inner
-        .table
-        .wait_for(|snapshot| snapshot.containers.get(id).is_none_or(|record| exited(record)).then_some(()))
-        .await;
+async fn gone(inner: &Inner, record: &ContainerRecord) {
+    let is_over = |snapshot: &Snapshot| {
+        let now = snapshot.containers.get(&record.id);
+        now.is_none_or(|now| matches!(now.state, State::Exited(_))).then_some(())
+    };
+    inner.table.wait_for(&record.entry.changed, is_over).await;
 }
 
 async fn run(inner: Arc<Inner>, record: Arc<ContainerRecord>) {
-    let id = &record.id;
+    let (id, stops) = (&record.id, &record.entry.stops);
     let grace_makes_sense = matches!(record.state, State::Running { .. });
-    if grace_makes_sense && !inner.stops.is_killing(id) {
+    if grace_makes_sense && !stops.is_killing() {
         tracing::info!(container_id = %id, signal = %record.stop_signal, "stopping container");
         send(&record, record.stop_signal);
         crash_point("container-stop-signalled");
     }
-    let changed = inner.stops.changed(id);
     let mut ended_at = None;
     loop {
         // What waits for its start has no use for grace: the runtime's init does not know the container's signals.
-        let next = if grace_makes_sense { inner.stops.next(id, Instant::now()) } else { Next::Kill };
+        let next = if grace_makes_sense { stops.next(Instant::now()) } else { Next::Kill };
         match next {
             Next::Leave => return,
             Next::Kill => break,
             Next::WaitUntil(deadline) => {
                 let waits = async {
                     tokio::select! {
-                        () = gone(&inner, id) => true,
+                        () = gone(&inner, &record) => true,
                         at = ended_untold(&record) => {
                             ended_at = Some(at);
                             true
                         }
                         () = tokio::time::sleep_until(deadline) => false,
-                        () = changed.notified() => false,
+                        () = stops.changed.notified() => false,
                     }
                 };
                 if stage("its time of grace", waits).await {
@@ -232,7 +227,7 @@ async fn run(inner: Arc<Inner>, record: Arc<ContainerRecord>) {
         };
         tokio::select! {
             biased;
-            () = gone(&inner, id) => break,
+            () = gone(&inner, &record) => break,
             () = stage("SIGKILL was sent", killed) => {}
         }
         let is_dead = record.state.process().is_some_and(|process| !process.is_alive());
@@ -246,7 +241,7 @@ async fn run(inner: Arc<Inner>, record: Arc<ContainerRecord>) {
             tracing::error!(container_id = %id, attempt, state, "container does not die");
         }
     }
-    inner.stops.end(id);
+    stops.end();
 }
 
 /// Its process has ended, and its monitor has had its time to tell that: when it ended.
@@ -286,37 +281,36 @@ mod tests {
     use tokio::time::Instant;
 
     use super::{Next, Stops};
-    use crate::model::ContainerId;
 
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
     fn the_earliest_deadline_of_those_who_wait_counts() {
-        let (stops, id, now) = (Stops::default(), ContainerId::generate(), Instant::now());
-        let (long, begin) = stops.join(&id, now + 30 * SECOND);
+        let (stops, now) = (Stops::default(), Instant::now());
+        let (long, begin) = stops.join(now + 30 * SECOND);
         assert!(begin);
-        let (short, begin) = stops.join(&id, now + 5 * SECOND);
+        let (short, begin) = stops.join(now + 5 * SECOND);
         assert!(!begin);
-        assert_eq!(stops.next(&id, now), Next::WaitUntil(now + 5 * SECOND));
+        assert_eq!(stops.next(now), Next::WaitUntil(now + 5 * SECOND));
         drop(short);
-        assert_eq!(stops.next(&id, now + 6 * SECOND), Next::WaitUntil(now + 30 * SECOND));
+        assert_eq!(stops.next(now + 6 * SECOND), Next::WaitUntil(now + 30 * SECOND));
         drop(long);
-        assert_eq!(stops.next(&id, now + 6 * SECOND), Next::Leave);
-        assert!(stops.join(&id, now).1, "a later caller begins anew");
+        assert_eq!(stops.next(now + 6 * SECOND), Next::Leave);
+        assert!(stops.join(now).1, "a later caller begins anew");
     }
 
     #[test]
     fn once_killing_nobody_gets_a_reprieve() {
-        let (stops, id, now) = (Stops::default(), ContainerId::generate(), Instant::now());
-        let (caller, _) = stops.join(&id, now);
-        assert!(!stops.is_killing(&id));
-        assert_eq!(stops.next(&id, now), Next::Kill);
-        assert!(stops.is_killing(&id));
+        let (stops, now) = (Stops::default(), Instant::now());
+        let (caller, _) = stops.join(now);
+        assert!(!stops.is_killing());
+        assert_eq!(stops.next(now), Next::Kill);
+        assert!(stops.is_killing());
         drop(caller);
-        let (_later, begin) = stops.join(&id, now + 60 * SECOND);
+        let (_later, begin) = stops.join(now + 60 * SECOND);
         assert!(!begin);
-        assert_eq!(stops.next(&id, now), Next::Kill);
-        stops.end(&id);
-        assert!(!stops.is_killing(&id));
+        assert_eq!(stops.next(now), Next::Kill);
+        stops.end();
+        assert!(!stops.is_killing());
     }
 }

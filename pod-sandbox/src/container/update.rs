@@ -27,7 +27,7 @@ impl Pods {
         validate::resources("linux", &resources)?;
         let (inner, subject) = (Arc::clone(&self.inner), record.id.clone());
         let work = Box::pin(async move {
-            let _lock = inner.locks.exclusive(record.id.as_str()).await;
+            let _lock = record.entry.lock.exclusive().await;
             locked(&inner, &record.id, resources).await
         });
         self.inner.detached("UpdateContainerResources", subject, work).await
@@ -54,8 +54,8 @@ pub(crate) struct LimitsChange {
 
 impl LimitsChange {
     /// Waits for nobody.
-    pub(crate) fn in_line(inner: &Inner, id: &ContainerId) -> Self {
-        Self { id: id.clone(), place: inner.locks.in_line(&format!("{id} limits")) }
+    pub(crate) fn in_line(record: &ContainerRecord) -> Self {
+        Self { id: record.id.clone(), place: record.entry.limits.in_line() }
     }
 
     pub(crate) async fn run(self, inner: &Inner, wanted: Resources) -> Result<(), Error> {

@@ -1,6 +1,7 @@
-//! IDs: 64 lower-case hex digits. A type each, so that they cannot be swapped.
+//! IDs: 64 lower-case hex digits. A type each, so that they cannot be swapped; cheap to clone, as each change of the table does.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -11,12 +12,12 @@ macro_rules! id {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
-        pub struct $name(String);
+        pub struct $name(Arc<str>);
 
         impl $name {
             /// A fresh random one.
             pub(crate) fn generate() -> Self {
-                Self(random_hex())
+                Self(random_hex().into())
             }
 
             /// The 64 hex digits.
@@ -43,13 +44,13 @@ macro_rules! id {
             type Error = String;
 
             fn try_from(text: String) -> Result<Self, Self::Error> {
-                if is_id(&text) { Ok(Self(text)) } else { Err(format!("not an ID of {LENGTH} hex digits: {text:?}")) }
+                if is_id(&text) { Ok(Self(text.into())) } else { Err(format!("not an ID of {LENGTH} hex digits: {text:?}")) }
             }
         }
 
         impl From<$name> for String {
             fn from(id: $name) -> Self {
-                id.0
+                id.0.to_string()
             }
         }
     };

@@ -10,7 +10,6 @@ use super::{ASKED, Answer, ContainerView, Happening, PodView, What, apply, views
 use crate::container::record::ContainerRecord;
 use crate::container::update::LimitsChange;
 use crate::error::Error;
-use crate::locks::Exclusive;
 use crate::model::ContainerId;
 use crate::operations::stage;
 use crate::pods::Inner;
@@ -118,22 +117,17 @@ pub(crate) async fn updating(
     wanted: Resources,
 ) -> Result<(Resources, LimitsChange), Error> {
     let Some((pod, container)) = both(inner, record).await? else {
-        return Ok((wanted, LimitsChange::in_line(inner, &record.id)));
+        return Ok((wanted, LimitsChange::in_line(record)));
     };
     let what = What::UpdateContainer(wanted.clone());
     let answer =
         stage(ASKED, inner.plugins.tell(Happening { what, pod, container: Some(container) })).await?;
     let Answer { resources, changes, evictions, held, .. } = answer;
     let others = InLine::begin(inner, changes, evictions).await;
-    let change = LimitsChange::in_line(inner, &record.id);
+    let change = LimitsChange::in_line(record);
     drop(held);
     others.run(inner).await?;
     Ok((resources.unwrap_or(wanted), change))
-}
-
-/// While it is held, the container's end is not told: it comes after its start.
-pub(crate) async fn starting(inner: &Arc<Inner>, id: &ContainerId) -> Exclusive {
-    inner.locks.exclusive(&format!("{id} start")).await
 }
 
 /// Tells that a container has stopped, and does what is wanted of others. Boxed: what is wanted may be a stop, which
@@ -143,7 +137,7 @@ pub(crate) fn container_stopped<'a>(
     record: &'a Arc<ContainerRecord>,
 ) -> Pin<Box<dyn Future<Output = ()> + Send + 'a>> {
     Box::pin(async move {
-        drop(starting(inner, &record.id).await);
+        drop(record.entry.starting.exclusive().await);
         match both(inner, record).await {
             Ok(Some((pod, container))) => {
                 tell_after(inner, What::StopContainer, pod, Some(container)).await;

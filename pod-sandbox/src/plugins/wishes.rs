@@ -87,7 +87,7 @@ impl InLine {
 
 fn in_line(inner: &Inner, wanted: &Change) -> Result<LimitsChange, Error> {
     let record = find::container(&inner.table.snapshot(), &wanted.container_id)?;
-    Ok(LimitsChange::in_line(inner, &record.id))
+    Ok(LimitsChange::in_line(&record))
 }
 
 async fn change(inner: &Inner, place: Result<LimitsChange, Error>, wanted: Change) -> Result<(), Error> {

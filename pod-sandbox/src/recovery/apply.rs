@@ -21,7 +21,9 @@ use crate::unfinished::{self, Unfinished};
 pub(super) async fn run(inner: &Arc<Inner>, facts: Facts, plan: Plan) {
     let monitors = &facts.monitors.connected;
     for (id, monitor) in monitors {
-        inner.add_monitor(id.clone(), monitor.clone());
+        if let Some(entry) = inner.table.pod_entry(id) {
+            entry.set_monitor(monitor.clone());
+        }
     }
     // Containers first: a sandbox is undone after what is in it.
     for (facts, fate) in facts.containers.iter().zip(plan.containers) {
@@ -78,7 +80,7 @@ async fn container(inner: &Arc<Inner>, facts: &ContainerFacts, fate: &ContainerF
 }
 
 async fn cut_off(inner: &Arc<Inner>, record: &ContainerRecord) -> Result<(), Error> {
-    let _lock = inner.locks.exclusive(record.id.as_str()).await;
+    let _lock = record.entry.lock.exclusive().await;
     unfinished::end_processes(inner, record).await?;
     exited_unseen(inner, record, "the daemon ended while it was being restored").await?;
     release_runtime(inner, record).await

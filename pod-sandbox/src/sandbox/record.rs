@@ -7,6 +7,7 @@ use linkspan_runtime_oci::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::state::State;
+use crate::entry::PodEntry;
 use crate::model::{SandboxConfig, SandboxId, SandboxStatus};
 use crate::namespaces::Pinned;
 use crate::network::{Attachment, NetworkStatus};
@@ -39,6 +40,8 @@ pub(crate) struct SandboxRecord {
     /// What attach brought.
     pub(crate) network: Option<NetworkStatus>,
     pub(crate) state: State,
+    #[serde(skip)]
+    pub(crate) entry: PodEntry,
 }
 
 /// The pod's groups.
@@ -94,6 +97,7 @@ impl SandboxRecord {
             attachment: None,
             network: None,
             state,
+            entry: PodEntry::default(),
         }
     }
 }

@@ -41,13 +41,13 @@ async fn locked(inner: &Arc<Inner>, before: &SandboxRecord) -> Result<(), Error>
         return Ok(());
     }
     for container in snapshot.containers.values().filter(|container| container.sandbox_id == *id) {
-        let _lock = inner.locks.exclusive(container.id.as_str()).await;
+        let _lock = container.entry.lock.exclusive().await;
         container::locked(inner, &container.id).await?;
     }
-    if let Some(monitor) = inner.monitor(id) {
+    if let Some(monitor) = record.entry.monitor() {
         // It answered only after the stop.
         exits::end_monitor(id, &monitor).await?;
-        inner.take_monitor(id);
+        record.entry.take_monitor();
     }
     crash_point("sandbox-remove-containers-gone");
     remnants(inner, record).await?;

@@ -41,7 +41,7 @@ impl Pods {
         let metadata = config.metadata.clone();
         if let Some(record) = same(&inner, &metadata) {
             // Let a removal of it that is under way end first: its ID would be of no use.
-            drop(inner.locks.shared(record.id.as_str()).await);
+            drop(record.entry.lock.shared().await);
         }
         let find = || same(&inner, &metadata).map(|record| reused(&record));
         let runtime_handler = runtime_handler.to_owned();

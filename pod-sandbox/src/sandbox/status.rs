@@ -48,7 +48,7 @@ impl Pods {
     /// [`Error::NoSuchSandbox`], [`Error::Ambiguous`].
     pub fn sandbox_info(&self, id: &str) -> Result<serde_json::Value, Error> {
         let record = find::sandbox(&self.inner.table.snapshot(), id)?;
-        let monitor = self.inner.monitor(&record.id).map(|monitor| monitor.process().pid);
+        let monitor = record.entry.monitor().map(|monitor| monitor.process().pid);
         Ok(json!({
             "sandboxID": record.id,
             "pid": record.state.pause().map(|pause| pause.pid),

@@ -65,7 +65,7 @@ pub(super) async fn begin(inner: &Arc<Inner>, record: &SandboxRecord) -> Result<
     }
     // Whatever the runtime is doing there has ended by then, with its undoing.
     let after = inner.settings.runtime_timeout + OTHERS_LAST_WORDS;
-    match tokio::time::timeout(after, inner.locks.exclusive(id.as_str())).await {
+    match tokio::time::timeout(after, record.entry.lock.exclusive()).await {
         Ok(lock) => Ok(lock),
         Err(_) => Err(Error::TimedOut { what: stopping(inner, id), after }),
     }
@@ -154,11 +154,11 @@ pub(crate) async fn release(inner: &Arc<Inner>, record: &SandboxRecord) -> Resul
     if let Err(error) = first_container::delete(inner, record).await {
         tracing::debug!(sandbox_id = %record.id, %error, "the runtime's sandbox is killed first");
     }
-    if let Some(monitor) = inner.monitor(&record.id) {
+    if let Some(monitor) = record.entry.monitor() {
         stage("ending the monitor", exits::end_monitor(&record.id, &monitor)).await?;
     }
     // Not before: if it does not end, the next try finds it again.
-    inner.take_monitor(&record.id);
+    record.entry.take_monitor();
     // Without a monitor, or if it was killed before it had ended what is below it.
     stage("killing pause", exits::end_pause(inner, record)).await?;
     crash_point("sandbox-stop-monitor-gone");

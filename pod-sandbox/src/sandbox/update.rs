@@ -37,7 +37,7 @@ impl Pods {
         check(&wanted)?;
         let (inner, subject) = (Arc::clone(&self.inner), record.id.clone());
         let work = Box::pin(async move {
-            let _lock = inner.locks.exclusive(record.id.as_str()).await;
+            let _lock = record.entry.lock.exclusive().await;
             locked(&inner, &record.id, wanted).await
         });
         self.inner.detached("UpdatePodSandboxResources", subject, work).await

@@ -87,6 +87,37 @@ async fn pods_end_on_a_full_disk_and_are_recorded_when_there_is_room() {
     .await;
 }
 
+/// A disk that is not full, and answers nobody: a journal that waits, a network's storage.
+#[tokio::test]
+async fn pods_end_though_the_disk_of_their_records_does_not_answer() {
+    need!();
+    node::run(async |node| {
+        let disk = FrozenDisk::new(&node.prefix().join("var/lib/linkspan/state"))?;
+        let sandbox = requests::sandbox(node, "ends");
+        let waits = requests::container("waits", &["sh", "-c", "mkfifo /x; echo ready; read x < /x; exit 7"]);
+        let (sandbox_id, exits) = node.run_pod(&sandbox, &waits).await?;
+        node.log_lines(&exits, |lines| !lines.is_empty()).await?;
+        let stopped = node.run_container(&sandbox_id, &requests::idle("stopped"), &sandbox).await?;
+        let (_, kept) = node.run_pod(&requests::sandbox(node, "kept"), &requests::idle("c")).await?;
+        disk.freeze()?;
+        // One whose record cannot be written: nobody waits for it but who asked.
+        let create = node.creating(&sandbox_id, &requests::idle("new"), &sandbox);
+        node.shell(&exits, "echo go > /x").await?;
+        assert_eq!(node.exited(&exits).await?.exit_code, 7);
+        node.stop_container(&stopped, 0).await?;
+        assert_eq!(node.container_status(&stopped).await?.exit_code, 137);
+        assert_eq!(node.output(&kept, &["echo", "works"]).await?, "works");
+        disk.thaw()?;
+        create.await??;
+        node.kill()?;
+        node.start_again().await?;
+        assert_eq!(node.container_status(&exits).await?.exit_code, 7);
+        assert_eq!(node.container_status(&stopped).await?.exit_code, 137);
+        node.remove_pods().await
+    })
+    .await;
+}
+
 /// As whoever takes the daemon's place at a monitor.
 fn hello(pod_dir: &Path) -> Result<OwnedFd> {
     let socket =

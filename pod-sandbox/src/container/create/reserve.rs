@@ -11,6 +11,7 @@ use super::image_volumes::{self, ImageVolumes};
 use crate::checkpoint::restore;
 use crate::container::record::ContainerRecord;
 use crate::container::state::State;
+use crate::entry::ContainerEntry;
 use crate::error::Error;
 use crate::model::{ContainerConfig, ContainerId, ContainerUser, NamespaceMode, Signal};
 use crate::mounts;
@@ -191,6 +192,7 @@ fn draft(
         stop_signal: stop_signal(&config, image),
         evicted: None,
         state: State::Creating,
+        entry: ContainerEntry::default(),
         config,
         id,
     })

@@ -63,10 +63,11 @@ pub(super) async fn run(
     record.state = State::Ready { pause };
     let _in_flight = plugins::pod_is_about_to(inner, &record, undo).await?;
     let id = record.id.clone();
-    inner.add_monitor(id.clone(), monitor.clone());
+    record.entry.set_monitor(monitor.clone());
+    let entry = record.entry.clone();
     crash_point("sandbox-before-ready");
     if let Err(error) = inner.table.put(record).await {
-        inner.take_monitor(&id);
+        entry.take_monitor();
         return Err(error);
     }
     crash_point("sandbox-ready");

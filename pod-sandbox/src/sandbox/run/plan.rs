@@ -8,6 +8,7 @@ use linkspan_runtime_oci::spec::{check_support, clamp_oom_score_adj};
 use serde::Serialize;
 
 use super::facts::Facts;
+use crate::entry::PodEntry;
 use crate::error::Error;
 use crate::model::{DnsConfig, NamespaceMode, Resources, SandboxConfig};
 use crate::namespaces::{NamespacePlan, Pinned};
@@ -121,6 +122,7 @@ pub(super) fn decide(config: SandboxConfig, facts: &Facts) -> Result<SandboxPlan
             namespaces: Pinned::default(),
             network: None,
             state: State::Creating,
+            entry: PodEntry::default(),
             config,
         },
         namespaces,

@@ -39,6 +39,7 @@ impl Case {
     fn plan(self) -> Result<ContainerPlan, Error> {
         let image_id: ImageId = "1f".repeat(32).parse().unwrap();
         let record = ContainerRecord {
+            entry: Default::default(),
             id: ContainerId::try_from("c0".repeat(32)).unwrap(),
             sandbox_id: self.sandbox.id.clone(),
             config: self.config,
@@ -124,6 +125,7 @@ fn sandbox() -> SandboxRecord {
     config.annotations.insert("com.example.trace".to_owned(), "/dev/kmsg".to_owned());
     let pin = |name: &str| Some(PathBuf::from("/run/linkspan/pods/5a/ns").join(name));
     SandboxRecord {
+        entry: Default::default(),
         id: SandboxId::try_from("5a".repeat(32)).unwrap(),
         config,
         runtime_handler: String::new(),
