@@ -18,12 +18,18 @@ use crate::weather::Weather;
 /// For all that goes on in the background, on a loaded machine.
 const SETTLE: Duration = Duration::from_secs(20);
 
+/// As [`Node::leftovers`] begins its lines on them.
+const ADDRESS: &str = "CNI address: ";
+
 /// What is kept from round to round beside the workers' models.
 #[derive(Debug, Default)]
 pub(crate) struct Checker {
     /// What was removed; never to be seen again.
     gone: BTreeSet<String>,
     pub(crate) exits_known: usize,
+    /// Since everything was removed the last time.
+    pub(crate) plugin_killed: bool,
+    pub(crate) reservations_lost: usize,
     pub(crate) exits_unknown: usize,
 }
 
@@ -113,9 +119,10 @@ impl Checker {
             return false;
         };
         container.id = Some(id.to_owned());
-        let has_started = seen.state != ContainerState::ContainerCreated && seen.started_at != 0;
-        if matches!(container.start, Told::CutOff) || (container.start == Told::Failed && !has_started) {
-            container.start = if has_started { Told::Done } else { Told::NotAsked };
+        match seen.state {
+            ContainerState::ContainerCreated => container.start = Told::NotAsked,
+            ContainerState::ContainerRunning => container.start = Told::Done,
+            ContainerState::ContainerExited | ContainerState::ContainerUnknown => {}
         }
         if seen.state == ContainerState::ContainerExited && container.exit.is_none() {
             container.exit = Some(seen.exit.clone());
@@ -152,17 +159,34 @@ impl Checker {
         }
         self.gone.extend(seen.ids().into_iter().map(str::to_owned));
         workers.iter_mut().for_each(|worker| worker.pods.clear());
+        if std::mem::take(&mut self.plugin_killed) {
+            self.reservations_lost += remove_nameless_reservations(node)?;
+        }
         wait::until("nothing is left", SETTLE, async || {
             let now = look(node, weather).await?;
             ensure!(now.ids().is_empty(), "still listed: {:?}", now.ids());
             let mut left = node.leftovers();
             left.retain(|left| !foreign.covers(left));
             left.extend(foreign.complaints());
+            for address in left.iter_mut().filter(|left| left.starts_with(ADDRESS)) {
+                let held = std::fs::read_to_string(node.network.reservation(&address[ADDRESS.len()..]));
+                *address = format!("{address}, reserved for {held:?}");
+            }
             ensure!(left.is_empty(), "left behind:\n  {}", left.join("\n  "));
             Ok(())
         })
         .await
     }
+}
+
+/// host-local makes a reservation's file and writes the owner's ID into it: if it is killed in between, nobody can ever give the
+/// address back.
+fn remove_nameless_reservations(node: &Node) -> Result<usize> {
+    let paths = node.network.addresses()?.into_iter().map(|address| node.network.reservation(&address));
+    let nameless: Vec<_> =
+        paths.filter(|path| std::fs::metadata(path).is_ok_and(|metadata| metadata.len() == 0)).collect();
+    nameless.iter().try_for_each(std::fs::remove_file)?;
+    Ok(nameless.len())
 }
 
 async fn remove_container(weather: &Weather, id: &str) -> Result<()> {

@@ -183,7 +183,9 @@ impl Worker {
             return self.ask_for_container(weather, pod, container).await;
         }
         match (container.start, container.is_to_end()) {
-            (Told::NotAsked, false) if roll < 85 => self.start(weather, pod, container).await,
+            (Told::NotAsked, false) if container.exit.is_none() && roll < 85 => {
+                self.start(weather, pod, container).await
+            }
             (Told::Done, false) if matches!(container.ends, Ends::WhenStopped(_)) && roll < 60 => {
                 self.exec(weather, pod, container).await
             }

@@ -1,7 +1,7 @@
 //! Kills the daemon, its monitors and the programs they call, at random instants under a churn of pods, and looks after each blow
 //! whether everything is as it may be.
 //!
-//! `linkspan-faults [--rounds 150] [--workers 5] [--remove-all-every 10] [--points false]`
+//! `linkspan-faults [--rounds 150] [--workers 5] [--remove-all-every 10] [--only FAULT] [--points false]`
 //!
 //! The node is its own (`linkspan_tests::node`): the binary makes it, starts the daemon and starts it again. All choices come
 //! from `LINKSPAN_FAULTS_SEED`, which is printed; when things happen is the machine's to choose.
@@ -39,6 +39,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use linkspan_tests::node::{Node, Options};
 use linkspan_tests::{requests, tools};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 
 use crate::check::Checker;
@@ -64,16 +65,20 @@ struct Plan {
     workers: usize,
     remove_all_every: u64,
     points: bool,
+    /// One of them in each round.
+    faults: Vec<Fault>,
 }
 
 fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Plan> {
-    let mut plan = Plan { rounds: 150, workers: 5, remove_all_every: 10, points: false };
+    let mut plan =
+        Plan { rounds: 150, workers: 5, remove_all_every: 10, points: false, faults: Fault::ALL.to_vec() };
     while let Some(flag) = arguments.next() {
         let value = arguments.next().with_context(|| format!("{flag} needs a value"))?;
         match flag.as_str() {
             "--rounds" => plan.rounds = value.parse()?,
             "--workers" => plan.workers = value.parse()?,
             "--remove-all-every" => plan.remove_all_every = value.parse()?,
+            "--only" => plan.faults = vec![Fault::named(&value).with_context(|| format!("--only {value}"))?],
             "--points" => plan.points = value.parse()?,
             _ => bail!("unknown flag {flag}"),
         }
@@ -103,7 +108,11 @@ async fn main() -> Result<ExitCode> {
     node.pull(requests::BUSYBOX).await.context("pulling the image")?;
     let mut harness = Harness::new(&node, &plan, seed)?;
     let begun = Instant::now();
-    let outcome = harness.run(&mut node, &plan).await;
+    // Whoever ends this is left a clean machine too: the node clears itself away.
+    let outcome = tokio::select! {
+        outcome = harness.run(&mut node, &plan) => outcome,
+        signal = ending() => signal.and_then(|signal| bail!("ended by {signal}")),
+    };
     harness.tally.print(&harness.workers, &harness.checker, begun.elapsed());
     if let Err(violation) = outcome {
         println!("VIOLATION in round {} of {}: {violation:#}", harness.round, plan.rounds);
@@ -116,6 +125,15 @@ async fn main() -> Result<ExitCode> {
     node.finish().await?;
     println!("0 wrong states, 0 leaks");
     Ok(ExitCode::SUCCESS)
+}
+
+/// Waits for whoever ends this process.
+async fn ending() -> Result<&'static str> {
+    let mut terminated = signal(SignalKind::terminate())?;
+    tokio::select! {
+        _ = terminated.recv() => Ok("SIGTERM"),
+        interrupted = tokio::signal::ctrl_c() => Ok(interrupted.map(|()| "SIGINT")?),
+    }
 }
 
 struct Harness {
@@ -149,7 +167,7 @@ impl Harness {
     async fn run(&mut self, node: &mut Node, plan: &Plan) -> Result<()> {
         for round in 1..=plan.rounds {
             self.round = round;
-            self.one_round(node).await?;
+            self.one_round(node, plan).await?;
             if round.is_multiple_of(plan.remove_all_every) || round == plan.rounds {
                 let removed =
                     self.checker.remove_all(node, &self.weather, &mut self.workers, &self.foreign).await;
@@ -172,8 +190,8 @@ impl Harness {
         Ok(())
     }
 
-    async fn one_round(&mut self, node: &mut Node) -> Result<()> {
-        let fault = Fault::ALL[(self.random.next() % Fault::ALL.len() as u64) as usize];
+    async fn one_round(&mut self, node: &mut Node, plan: &Plan) -> Result<()> {
+        let fault = plan.faults[(self.random.next() % plan.faults.len() as u64) as usize];
         let mut struck_by = Random(self.random.next());
         self.weather.begin_round();
         let mut churning = JoinSet::new();
@@ -186,7 +204,9 @@ impl Harness {
         let struck = strike::strike(fault, node, &self.weather, &mut struck_by).await;
         if let Ok(struck) = &struck {
             self.tally.note(fault, struck.is_some());
+            self.checker.plugin_killed |= fault == Fault::PluginCall && struck.is_some();
             self.struck = struck.clone().unwrap_or_else(|| format!("nobody; {} was meant", fault.name()));
+            println!("round {}: killed {}", self.round, self.struck);
         }
         tokio::time::sleep(Duration::from_millis(struck_by.next() % LONGEST_AFTER_MS)).await;
         self.weather.end_round();

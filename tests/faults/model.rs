@@ -6,7 +6,8 @@
 //! has happened wholly, in part, or not at all, with these exceptions:
 //! - A create that did not happen leaves nothing: the same metadata can be created again, and so can the next attempt.
 //! - A container whose start was answered by an error is gone, or is on its way out: it may have been killed (137).
-//! - A start that was cut off has not harmed the container: it is as it was, or it runs, or it has ended by itself.
+//! - A start that was cut off has not harmed the container: it is as it was, or it runs, or it has ended by itself; when it
+//!   began to run may be unknown in the last case, since nobody noted it.
 //!
 //! *Undisturbed calls.* A call that begins when the daemon serves and no blow falls until it is answered succeeds, whatever
 //! happened before. Create, start and exec are excepted in a pod whose monitor was killed.
@@ -25,7 +26,8 @@
 //! was killed, and then its pause is dead. A pod whose stop was answered OK has neither pause, nor monitor, nor pinned
 //! namespaces, nor addresses. Whatever bears an ID on the host (directories, records, groups with processes, mounts, CNI's cache
 //! entries and addresses) is of something that is listed; but for the exit record of a removed container in the directory of a pod
-//! that is not Ready: its monitor alone would remove it, and the directory goes with the pod.
+//! that is not Ready: its monitor alone would remove it, and the directory goes with the pod. An address whose reservation bears no ID,
+//! because host-local was killed between making the file and writing it, is host-local's own loss (`check.rs` gives it back).
 //!
 //! All of this is asked once everything had the time to settle; only "never listed again" and "never changes" hold at any time.
 

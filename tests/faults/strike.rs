@@ -32,6 +32,10 @@ impl Fault {
     pub(crate) const ALL: [Fault; 5] =
         [Self::Daemon, Self::Monitor, Self::RuntimeCall, Self::PluginCall, Self::DaemonAndMonitor];
 
+    pub(crate) fn named(name: &str) -> Option<Fault> {
+        Self::ALL.into_iter().find(|fault| fault.name().ends_with(name))
+    }
+
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Daemon => "the daemon",

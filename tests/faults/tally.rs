@@ -38,6 +38,8 @@ impl Tally {
         }
         let (known, unknown) = (checker.exits_known, checker.exits_unknown);
         let rounds: usize = self.rounds.values().map(|(hits, misses)| hits + misses).sum();
+        let lost = checker.reservations_lost;
+        println!("{lost} addresses whose reservation host-local was killed over");
         println!("{known} exits with the right code, {unknown} honestly unknown");
         let points = self.points;
         println!("{rounds} rounds and {points} crash points in {:.1} s", lasted.as_secs_f64());
