@@ -1,6 +1,7 @@
 //! After each round: what the daemon and the kernel show, beside the model; and the model's hopes made facts.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -20,6 +21,9 @@ const SETTLE: Duration = Duration::from_secs(20);
 
 /// As [`Node::leftovers`] begins its lines on them.
 const ADDRESS: &str = "CNI address: ";
+
+/// What the daemon says when it finds something without a record, which no blow may bring about.
+const ORPHANS: [&str; 2] = ["collected what nobody owned", "attachment without a pod is collected"];
 
 /// What is kept from round to round beside the workers' models.
 #[derive(Debug, Default)]
@@ -62,6 +66,9 @@ impl Checker {
         .await;
         ensure!(at_any_time.is_empty(), "\n  {}", Vec::from_iter(at_any_time).join("\n  "));
         let seen = settled?;
+        let log = fs::read_to_string(node.prefix().join("daemon.log"))?;
+        let collected = log.lines().find(|line| ORPHANS.iter().any(|words| line.contains(words)));
+        ensure!(collected.is_none(), "something had no owner: {}", collected.unwrap_or_default());
         for worker in workers {
             self.take_over(worker, weather, &seen);
         }
@@ -169,7 +176,7 @@ impl Checker {
             left.retain(|left| !foreign.covers(left));
             left.extend(foreign.complaints());
             for address in left.iter_mut().filter(|left| left.starts_with(ADDRESS)) {
-                let held = std::fs::read_to_string(node.network.reservation(&address[ADDRESS.len()..]));
+                let held = fs::read_to_string(node.network.reservation(&address[ADDRESS.len()..]));
                 *address = format!("{address}, reserved for {held:?}");
             }
             ensure!(left.is_empty(), "left behind:\n  {}", left.join("\n  "));

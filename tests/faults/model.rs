@@ -29,6 +29,8 @@
 //! that is not Ready: its monitor alone would remove it, and the directory goes with the pod. An address whose reservation bears no ID,
 //! because host-local was killed between making the file and writing it, is host-local's own loss (`check.rs` gives it back).
 //!
+//! The daemon never finds anything without a record: all has its owner until it is gone, whatever died in between.
+//!
 //! All of this is asked once everything had the time to settle; only "never listed again" and "never changes" hold at any time.
 
 use linkspan_cri_api::v1::ContainerState;
