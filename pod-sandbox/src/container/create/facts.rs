@@ -23,7 +23,7 @@ use crate::apparmor_profile::AppArmor;
 use crate::error::Error;
 use crate::handler::HandlerOptions;
 use crate::host_files::{HostAccess, Step};
-use crate::model::{ContainerConfig, NamespaceMode, SecurityContext, SupplementalGroupsPolicy};
+use crate::model::{ContainerConfig, NamespaceMode, Propagation, SecurityContext, SupplementalGroupsPolicy};
 use crate::mounts::{self, MountPoint};
 use crate::pods::Inner;
 use crate::sandbox::record::SandboxRecord;
@@ -42,6 +42,7 @@ pub(super) struct Facts {
     pub(super) mappable: Vec<Option<Result<Mappable, String>>>,
     /// Of each requested mount of a pod with a user namespace: the options of the mount that its source is on.
     pub(super) restrictions: Vec<Vec<&'static str>>,
+    /// Read only where a mount asks to pass others on: on a node of many pods it is long.
     pub(super) mount_table: Vec<MountPoint>,
     pub(super) devices: Devices,
     pub(super) cdi: cdi::Edits,
@@ -111,7 +112,10 @@ fn read_now(
         restrictions: restrictions(&sources, sandbox, step)?,
         mappable: mappable(config, &sources, sandbox, step)?,
         sources,
-        mount_table: mounts::read()?,
+        mount_table: match config.mounts.iter().any(|mount| mount.propagation != Propagation::Private) {
+            true => mounts::read()?,
+            false => Vec::new(),
+        },
         devices: devices::read(
             config,
             context.privileged && !handler.privileged_without_host_devices,
