@@ -53,6 +53,12 @@ async fn container(inner: &Arc<Inner>, facts: &ContainerFacts, fate: &ContainerF
         ContainerFate::Keep => Ok(()),
         ContainerFate::Started => started(inner, &record.id).await,
         ContainerFate::Exited(exit) => exits::exited(inner, &record.id, *exit).await,
+        ContainerFate::RanUnnoted(exit) => {
+            exits::exited(inner, &record.id, *exit).await?;
+            // When it began nobody knows: not after that.
+            let at = exit.at;
+            observe(inner, &record.id, move |state| state.started(at)).await
+        }
         ContainerFate::Rebooted => exited_unseen(inner, record, "the node was restarted").await,
         ContainerFate::CutOff => {
             let (task_inner, record) = (Arc::clone(inner), record.clone());

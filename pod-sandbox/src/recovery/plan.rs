@@ -6,6 +6,9 @@ use super::facts::{ContainerFacts, Facts, Presence, SandboxFacts};
 use crate::container::state as container;
 use crate::sandbox::state as sandbox;
 
+/// Exit codes from here on are a signal's.
+const SIGNALLED: i32 = 128;
+
 /// For a sandbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SandboxFate {
@@ -25,6 +28,8 @@ pub(super) enum ContainerFate {
     Started,
     /// It ended while no daemon was there.
     Exited(Exit),
+    /// The same, of one whose start was not noted either.
+    RanUnnoted(Exit),
     /// The machine was started anew under it.
     Rebooted,
     /// It was being restored, or was, but the daemon did not come to note it.
@@ -72,6 +77,10 @@ fn of_container(facts: &ContainerFacts) -> ContainerFate {
         (container::State::Creating, _) => ContainerFate::Undo,
         (container::State::Exited(_), _) => ContainerFate::CleanUp,
         _ if !facts.same_boot => ContainerFate::Rebooted,
+        // Until it is started nothing but a signal ends it.
+        (container::State::Created { .. }, Some(exit)) if exit.code < SIGNALLED => {
+            ContainerFate::RanUnnoted(exit)
+        }
         (_, Some(exit)) => ContainerFate::Exited(exit),
         (container::State::AwaitsRestore, None) if facts.was_started => ContainerFate::CutOff,
         (container::State::AwaitsRestore, None) => ContainerFate::Keep,

@@ -34,7 +34,9 @@ fn a_container_goes_on_where_it_was() {
     assert_eq!(container(created.clone(), |_| {}), ContainerFate::Keep);
     assert_eq!(container(created.clone(), |facts| facts.was_started = true), ContainerFate::Started);
     assert_eq!(container(running(), |facts| facts.exit = Some(EXIT)), ContainerFate::Exited(EXIT));
-    assert_eq!(container(created, |facts| facts.exit = Some(EXIT)), ContainerFate::Exited(EXIT));
+    let killed = Exit { code: 137, ..EXIT };
+    assert_eq!(container(created.clone(), |facts| facts.exit = Some(killed)), ContainerFate::Exited(killed));
+    assert_eq!(container(created, |facts| facts.exit = Some(EXIT)), ContainerFate::RanUnnoted(EXIT));
     assert_eq!(container(running(), |facts| facts.monitor = Presence::Gone), ContainerFate::Abandoned);
 }
 
