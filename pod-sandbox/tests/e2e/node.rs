@@ -151,14 +151,14 @@ impl Node {
         .await
     }
 
-    /// Waits until the daemon has collected one that nobody owned.
+    /// Waits until the daemon has collected one that nobody owned, and nothing is being undone.
     pub(crate) async fn collected(&self, kind: &str) {
         let wait = async {
-            while !self.pods.collected().contains_key(kind) {
+            while !self.pods.collected().contains_key(kind) || !self.pods.operations().is_empty() {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
-        let told = || format!("no {kind} among {:?}", self.pods.collected());
+        let told = || format!("no {kind} among {:?}, or {:?}", self.pods.collected(), self.pods.operations());
         tokio::time::timeout(Duration::from_secs(20), wait).await.unwrap_or_else(|_| panic!("{}", told()));
     }
 
