@@ -267,10 +267,16 @@ impl Table {
             Ok(())
         });
         let written = tokio::spawn(written);
-        let seen = told.await.ok();
-        // As a rule it is on the disk, too, when this returns.
-        let _ = tokio::time::timeout(AT_ONCE, written).await;
-        Ok(seen)
+        if let Ok(seen) = told.await {
+            // As a rule it is on the disk, too, when this returns.
+            let _ = tokio::time::timeout(AT_ONCE, written).await;
+            return Ok(Some(seen));
+        }
+        // It is not there, or the daemon is ending.
+        let ended = written
+            .await
+            .unwrap_or_else(|_| Err(Error::Lost { what: "noting what has happened".to_owned() }));
+        ended.map(|()| None)
     }
 
     /// Removes one, record and all. Gone already: Ok.
