@@ -45,7 +45,7 @@ use turns::Turns;
 use watch::DirWatch;
 
 /// How long the start waits for a first answer.
-const FIRST_LOOK: Duration = Duration::from_millis(300);
+const FIRST_LOOK: Duration = Duration::from_millis(500);
 
 /// Longest that STATUS of all plugins may take: meanwhile a changed configuration goes unnoticed.
 const PROBE_LIMIT: Duration = Duration::from_secs(10);
