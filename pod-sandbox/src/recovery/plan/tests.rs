@@ -1,3 +1,5 @@
+mod model;
+
 use linkspan_runtime_oci::{Exit, Process, Timestamp};
 
 use super::super::facts::{ContainerFacts, Presence, SandboxFacts};
