@@ -373,7 +373,7 @@ impl Monitor {
         self.done(what, call, CALL_DEADLINE).await.map_err(|e| not_running(container_id, e))
     }
 
-    /// The container was removed: its exit record and descriptors go. An unknown one is fine.
+    /// The container was removed: its exit record and descriptors go. An unknown one is fine, and so is a monitor that ends.
     ///
     /// # Errors
     /// [`Error::StillRuns`]; if the record cannot be removed.
@@ -381,12 +381,14 @@ impl Monitor {
         let what = format!("forgetting container {container_id}");
         let call = Call::Forget { container_id: container_id.to_owned() };
         self.connection.forget_exit(container_id);
-        self.done(what, call, CALL_DEADLINE).await.map_err(|error| match error {
-            Error::MonitorRefused { kind: FailureKind::AlreadyExists, .. } => {
-                Error::StillRuns { id: container_id.to_owned() }
+        match self.done(what, call, CALL_DEADLINE).await {
+            Err(Error::MonitorRefused { kind: FailureKind::AlreadyExists, .. }) => {
+                Err(Error::StillRuns { id: container_id.to_owned() })
             }
-            error => error,
-        })
+            // With its pod it forgets all.
+            Err(Error::MonitorRefused { kind: FailureKind::ShuttingDown, .. }) => Ok(()),
+            done => done,
+        }
     }
 
     /// Kills what is left of the pod, and ends the monitor. When this returns the process is gone, and its socket.
