@@ -191,8 +191,8 @@ impl Checker {
 fn remove_nameless_reservations(node: &Node) -> Result<usize> {
     let paths = node.network.addresses()?.into_iter().map(|address| node.network.reservation(&address));
     let nameless: Vec<_> =
-        paths.filter(|path| std::fs::metadata(path).is_ok_and(|metadata| metadata.len() == 0)).collect();
-    nameless.iter().try_for_each(std::fs::remove_file)?;
+        paths.filter(|path| fs::metadata(path).is_ok_and(|metadata| metadata.len() == 0)).collect();
+    nameless.iter().try_for_each(fs::remove_file)?;
     Ok(nameless.len())
 }
 
