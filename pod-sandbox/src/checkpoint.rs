@@ -25,6 +25,7 @@ use linkspan_runtime_oci::runtime::find_criu;
 use crate::error::Error;
 use crate::host_files::HostAccess;
 use crate::mounts;
+use crate::own_files::names;
 use crate::pods::Inner;
 
 pub use restore_pod::{RestoreRequest, Restored};
@@ -57,9 +58,7 @@ pub(crate) async fn means(inner: &Inner, handler: &str) -> Result<Means, Error> 
 
 /// Lets go of what a daemon left that died over a checkpoint: a container of that name may still be frozen.
 pub(crate) async fn collect(inner: &Arc<Inner>) {
-    let names = fs::read_dir(inner.layout.checkpoints_dir()).into_iter().flatten().flatten();
-    let ids: Vec<String> = names.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
-    for id in ids {
+    for id in names(&inner.layout.checkpoints_dir()) {
         let record =
             inner.table.snapshot().containers.values().find(|record| record.id.as_str() == id).cloned();
         if let Some(runtime) = record.and_then(|record| inner.runtime(&record.handler).ok()) {

@@ -7,19 +7,20 @@
 //! this may run beside everything else; and what it finds is what a fault of ours, or somebody's hand, has left.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use linkspan_runtime_oci::Monitor;
 
 use crate::error::Error;
+use crate::locks::lock;
 use crate::model::id::is_id;
 use crate::mounts;
 use crate::namespaces;
 use crate::network::Collected;
 use crate::own_cgroups;
+use crate::own_files::names;
 use crate::pods::{Inner, Pods};
 use crate::table::{Ids, blocking};
 
@@ -63,14 +64,14 @@ impl Pods {
     /// How many things that nobody owned were collected since the daemon's start, by what they were.
     #[must_use]
     pub fn collected(&self) -> BTreeMap<&'static str, u64> {
-        self.inner.collected.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.inner.collected.0).clone()
     }
 }
 
 impl Counts {
     fn add(&self, what: &'static str, count: u64) {
         if count > 0 {
-            *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(what).or_default() += count;
+            *lock(&self.0).entry(what).or_default() += count;
         }
     }
 }
@@ -81,12 +82,12 @@ pub(crate) fn keep_going(inner: &Arc<Inner>) {
     inner.tasks.spawn(async move {
         let inner = task_inner;
         let collecting = async {
-            let mut pause = SOON;
+            let mut soon = SOON;
             loop {
                 let (network, rest) = (addresses(&inner).await, rest(&inner).await);
-                pause = if network && rest { PERIOD } else { pause };
-                tokio::time::sleep(pause).await;
-                pause = if network && rest { SOON } else { (pause * 2).min(PERIOD) };
+                let is_all = network && rest;
+                tokio::time::sleep(if is_all { PERIOD } else { soon }).await;
+                soon = if is_all { SOON } else { (soon * 2).min(PERIOD) };
             }
         };
         inner.closing.run_until_cancelled(collecting).await;
@@ -179,11 +180,6 @@ fn look(inner: &Inner) -> BTreeSet<Thing> {
     let groups = groups.into_iter().filter(|id| is_id(id));
     found.extend(groups.map(|sandbox| Thing::Cgroup { sandbox }));
     found
-}
-
-fn names(dir: &Path) -> impl Iterator<Item = String> + use<> {
-    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-    entries.map(|entry| entry.file_name().to_string_lossy().into_owned())
 }
 
 fn ids(dir: &Path) -> impl Iterator<Item = String> + use<> {

@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::hash::Hash;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use crate::error::Error;
+use crate::locks::lock;
 
 type Outcome<Id> = Option<Result<Id, Arc<Error>>>;
 
@@ -43,7 +44,7 @@ where
         F: Future<Output = Result<Id, Error>> + Send + 'static,
     {
         let mut outcome = {
-            let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut running = lock(&self.running);
             if let Some(outcome) = running.get(&name) {
                 outcome.clone()
             } else if let Some(found) = existing() {
@@ -76,7 +77,7 @@ where
 impl<Name: Clone, Id> Creating<Name, Id> {
     /// What is being created now.
     pub(crate) fn names(&self) -> Vec<Name> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+        lock(&self.running).keys().cloned().collect()
     }
 }
 
@@ -88,7 +89,7 @@ struct Registered<Name: Eq + Hash, Id> {
 
 impl<Name: Eq + Hash, Id> Drop for Registered<Name, Id> {
     fn drop(&mut self) {
-        self.creating.running.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.name);
+        lock(&self.creating.running).remove(&self.name);
     }
 }
 

@@ -3,13 +3,13 @@
 
 use std::fmt;
 use std::ops::Deref;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use linkspan_runtime_oci::monitor::Monitor;
 use tokio::sync::watch;
 
 use crate::container::stop::Stops;
-use crate::locks::Lock;
+use crate::locks::{Lock, lock};
 use crate::plugins::StopNews;
 use crate::stats::Sample;
 
@@ -98,6 +98,6 @@ impl PodLive {
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Monitor>> {
-        self.monitor.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.monitor)
     }
 }

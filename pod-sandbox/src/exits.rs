@@ -1,6 +1,6 @@
 //! What happens without being asked for: containers exit, pause dies, a monitor is lost.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use linkspan_runtime_oci::{
@@ -13,6 +13,7 @@ use crate::container::remove::release_runtime;
 use crate::container::state::{EXIT_CODE_LOST, State};
 use crate::error::Error;
 use crate::kernel_state;
+use crate::locks::lock;
 use crate::model::{ContainerId, SandboxId};
 use crate::plugins;
 use crate::pods::Inner;
@@ -180,12 +181,12 @@ async fn end(inner: &Arc<Inner>, id: &ContainerId, exit: Exit, message: &'static
             let log = record.log_path.as_str();
             tracing::warn!(container_id = %record.id, log_bytes_dropped, log, "not all output is in the log: its disk was full");
         }
-        *begun.lock().unwrap_or_else(PoisonError::into_inner) = record.entry.stop_news.begin();
+        *lock(&begun) = record.entry.stop_news.begin();
         Some(ContainerRecord { state, ..record.clone() })
     };
     if let Some(record) = inner.table.observe::<ContainerRecord>(id, change).await? {
         crash_point("container-exit-noted");
-        let telling = telling.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let telling = lock(&telling).take();
         if let Some(telling) = telling {
             let (task_inner, record) = (Arc::clone(inner), Arc::clone(&record));
             inner.tasks.spawn(async move {

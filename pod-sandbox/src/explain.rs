@@ -1,7 +1,6 @@
 //! Why a pod or container is as it is, and what it still holds: for an operator at whose node something is stuck. Reads only, and only
 //! what cannot hang: memory, `/proc`, control groups and the run directory, which is on a tmpfs.
 
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -12,11 +11,16 @@ use crate::error::Error;
 use crate::find;
 use crate::kernel_state;
 use crate::model::SandboxId;
+use crate::mounts;
 use crate::operations::Operation;
+use crate::own_files::names;
 use crate::pods::{Inner, Pods};
 use crate::sandbox::record::SandboxRecord;
 use crate::sandbox::state as sandbox;
 use crate::table::{Snapshot, blocking};
+
+/// Of a pod as of a container.
+const HALF_MADE: &str = "half made: it is being made or undone, and CRI does not show it";
 
 /// One fact: what it is about, and what is so.
 pub type Line = (String, String);
@@ -81,8 +85,8 @@ fn pod(inner: &Inner, all: &Snapshot, record: &SandboxRecord, operations: &[Oper
         ));
     }
     let pod_dir = inner.layout.pod_dir(id);
-    lines.extend(held("namespaces", entries(&inner.layout.namespaces_dir(id))));
-    lines.extend(held("mounts", mounts(&pod_dir)));
+    lines.extend(held("namespaces", names(&inner.layout.namespaces_dir(id)).collect()));
+    lines.extend(held("mounts", mounted(&pod_dir)));
     lines.extend(
         [("cgroup", &record.cgroup.parent), ("pause's cgroup", &record.cgroup.pause)]
             .map(|(what, path)| line(what, group(inner, path))),
@@ -120,7 +124,7 @@ fn container(inner: &Inner, record: &ContainerRecord, operations: &[Operation]) 
         Err(error) => lines.push(line("exit record", error)),
     }
     lines.push(line("cgroup", group(inner, &record.cgroup_path)));
-    lines.extend(held("mounts", mounts(&inner.layout.bundle(&record.sandbox_id, id))));
+    lines.extend(held("mounts", mounted(&inner.layout.bundle(&record.sandbox_id, id))));
     lines.push(line("log", if record.log_path.is_empty() { "none" } else { &record.log_path }));
     lines.extend(under_way(operations, |subject| subject == id.as_str()));
     lines
@@ -128,7 +132,7 @@ fn container(inner: &Inner, record: &ContainerRecord, operations: &[Operation]) 
 
 fn pod_state(state: &sandbox::State) -> &'static str {
     match state {
-        sandbox::State::Creating => "half made: it is being made or undone, and CRI does not show it",
+        sandbox::State::Creating => HALF_MADE,
         sandbox::State::Ready { .. } => "ready",
         sandbox::State::NotReady { .. } => "not ready: what it holds is let go of by StopPodSandbox",
         sandbox::State::Stopped { .. } => "stopped: RemovePodSandbox removes the rest",
@@ -138,7 +142,7 @@ fn pod_state(state: &sandbox::State) -> &'static str {
 fn container_state(record: &ContainerRecord) -> String {
     use crate::container::state::State;
     match &record.state {
-        State::Creating => "half made: it is being made or undone, and CRI does not show it".to_owned(),
+        State::Creating => HALF_MADE.to_owned(),
         State::Created { .. } => "created, and not started".to_owned(),
         State::AwaitsRestore => "made of a checkpoint, and not started".to_owned(),
         State::Running { .. } => "running".to_owned(),
@@ -162,19 +166,13 @@ fn group(inner: &Inner, path: &str) -> String {
     format!("{path}: {} processes{stuck}", pids.len())
 }
 
-fn entries(dir: &Path) -> Vec<String> {
-    let names = fs::read_dir(dir).into_iter().flatten().flatten();
-    names.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
-}
-
-/// Mount points below, which are told without a look at what is mounted.
-fn mounts(dir: &Path) -> Vec<String> {
-    let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    let below = dir.display().to_string();
-    let points = table.lines().filter_map(|line| line.split(' ').nth(4));
+/// Below it, without a look at what is mounted.
+fn mounted(dir: &Path) -> Vec<String> {
+    let points = mounts::below(dir).unwrap_or_default();
     points
-        .filter_map(|point| point.strip_prefix(&below))
-        .map(|rest| rest.trim_start_matches('/').to_owned())
+        .iter()
+        .filter_map(|point| point.strip_prefix(dir).ok())
+        .map(|rest| rest.display().to_string())
         .collect()
 }
 

@@ -12,7 +12,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
@@ -20,6 +20,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::error::{Error, Refusal};
+use crate::locks::lock;
 use crate::model::{SandboxConfig, SandboxId, SandboxState};
 use crate::operations::stage;
 use crate::sandbox::record::SandboxRecord;
@@ -120,7 +121,7 @@ impl Step {
         })))
     }
 
-    #[cfg(test)]
+    /// The next step is refused.
     pub(crate) fn give_up(&self) {
         self.lock().given_up = true;
     }
@@ -150,7 +151,7 @@ impl Step {
     }
 
     fn lock(&self) -> MutexGuard<'_, At> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 
@@ -159,7 +160,7 @@ struct GivesUp(Step);
 
 impl Drop for GivesUp {
     fn drop(&mut self) {
-        self.0.lock().given_up = true;
+        self.0.give_up();
     }
 }
 
@@ -277,7 +278,7 @@ impl Drop for Threads {
 
 impl Places {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, (String, Step)>> {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.taken)
     }
 
     fn take(self: &Arc<Self>, pod: &str, step: &Step) -> Option<Place> {

@@ -1,13 +1,19 @@
 //! One task at a time acts on an object.
 
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use crate::operations::stage;
 use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 
+use crate::operations::stage;
+
 const TURN: &str = "waits for what else acts on it";
+
+/// What it guards, also if somebody has panicked who held it.
+pub(crate) fn lock<T>(what: &Mutex<T>) -> MutexGuard<'_, T> {
+    what.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Of one object. Fair: who asked first goes first, so that a stop is not starved by creates.
 #[derive(Debug, Default)]

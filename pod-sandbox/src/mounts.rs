@@ -36,6 +36,15 @@ pub(crate) fn holding<'a>(table: &'a [MountPoint], path: &Path) -> Option<&'a Mo
     above.max_by_key(|mount| mount.path.components().count())
 }
 
+/// Where something is mounted at or below `dir`, in the order in which it was.
+///
+/// # Errors
+/// As [`read`].
+pub(crate) fn below(dir: &Path) -> Result<Vec<PathBuf>, Error> {
+    let paths = read()?.into_iter().map(|mount| mount.path);
+    Ok(paths.filter(|path| path.starts_with(dir)).collect())
+}
+
 fn parse(text: &str) -> Vec<MountPoint> {
     // man 5 proc: 36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue
     let line = |line: &str| {
@@ -105,13 +114,10 @@ pub(crate) fn remove_tree(dir: &Path) -> Result<(), Error> {
     if matches!(fs::symlink_metadata(dir), Err(error) if error.kind() == io::ErrorKind::NotFound) {
         return Ok(());
     }
-    let below = |table: &[MountPoint]| -> Vec<PathBuf> {
-        table.iter().filter(|mount| mount.path.starts_with(dir)).map(|mount| mount.path.clone()).collect()
-    };
-    for path in below(&read()?).iter().rev() {
+    for path in below(dir)?.iter().rev() {
         unmount_all_at(path)?;
     }
-    if let Some(path) = below(&read()?).first() {
+    if let Some(path) = below(dir)?.first() {
         return Err(Error::sys("unmounting", path)(Errno::BUSY));
     }
     match fs::remove_dir_all(dir) {

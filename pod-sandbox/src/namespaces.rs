@@ -111,19 +111,22 @@ pub(crate) async fn in_network<T: Send + 'static>(
     netns: &Path,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Error> {
-    let path = netns.to_path_buf();
-    let lost = Error::Lost { path: path.clone() };
-    let entered = tokio::task::spawn_blocking(move || {
-        netlink::within(&path, work).map_err(Error::io("entering network namespace", &path))
-    });
-    entered.await.unwrap_or(Err(lost))
+    let enter =
+        |path: &Path| netlink::within(path, work).map_err(Error::io("entering network namespace", path));
+    off_the_async_threads(netns, enter).await
 }
 
 /// Lets go of whatever is pinned in `dir` and removes it. Succeeds if it is gone.
 pub async fn unpin(dir: &Path) -> Result<(), Error> {
-    let dir = dir.to_path_buf();
-    let lost = Error::Lost { path: dir.clone() };
-    tokio::task::spawn_blocking(move || unpin_now(&dir)).await.unwrap_or(Err(lost))
+    off_the_async_threads(dir, unpin_now).await
+}
+
+async fn off_the_async_threads<T: Send + 'static>(
+    path: &Path,
+    work: impl FnOnce(&Path) -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    let (path, lost) = (path.to_path_buf(), Error::Lost { path: path.to_path_buf() });
+    tokio::task::spawn_blocking(move || work(&path)).await.unwrap_or(Err(lost))
 }
 
 /// Holds the PID namespace of a process at `path`, in a directory that is there.
@@ -131,9 +134,7 @@ pub async fn unpin(dir: &Path) -> Result<(), Error> {
 /// # Errors
 /// [`Error::Io`], also if the process has ended.
 pub(crate) async fn pin_pid(process: Process, path: &Path) -> Result<(), Error> {
-    let path = path.to_path_buf();
-    let lost = Error::Lost { path: path.clone() };
-    let pin = move || {
+    let pin = move |path: &Path| {
         let namespace = PathBuf::from(format!("/proc/{}/ns/pid", process.pid));
         let (dir, name) = (path.parent().unwrap_or(Path::new("/")), path.file_name().unwrap_or_default());
         pin(dir, &name.to_string_lossy(), &namespace)?;
@@ -141,19 +142,17 @@ pub(crate) async fn pin_pid(process: Process, path: &Path) -> Result<(), Error> 
         match process.is_alive() {
             true => Ok(()),
             false => {
-                remove_pin(&path)?;
+                remove_pin(path)?;
                 Err(Error::io("pinning", namespace)(io::ErrorKind::NotFound.into()))
             }
         }
     };
-    tokio::task::spawn_blocking(pin).await.unwrap_or(Err(lost))
+    off_the_async_threads(path, pin).await
 }
 
 /// Lets go of one that is pinned at `path`. Succeeds if it is gone.
 pub(crate) async fn unpin_file(path: &Path) -> Result<(), Error> {
-    let path = path.to_path_buf();
-    let lost = Error::Lost { path: path.clone() };
-    tokio::task::spawn_blocking(move || remove_pin(&path)).await.unwrap_or(Err(lost))
+    off_the_async_threads(path, remove_pin).await
 }
 
 fn make(plan: &NamespacePlan) -> Result<Pinned, Error> {

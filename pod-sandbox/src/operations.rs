@@ -4,9 +4,10 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use crate::locks::lock;
 use crate::pods::Pods;
 
 tokio::task_local! {
@@ -29,11 +30,9 @@ pub struct Operation {
     pub last_error: Option<String>,
 }
 
-/// All that are under way.
-#[derive(Debug, Default)]
-pub(crate) struct Operations {
-    running: Mutex<Register>,
-}
+/// All that are under way. Clones are the same.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Operations(Arc<Mutex<Register>>);
 
 #[derive(Debug, Default)]
 struct Register {
@@ -62,12 +61,12 @@ impl Pods {
 
 impl Operations {
     /// Runs `work`, and tells of it meanwhile.
-    pub(crate) async fn run<T>(
+    pub(crate) fn run<T, F: Future<Output = T>>(
         &self,
         what: &'static str,
-        subject: impl Display,
-        work: impl Future<Output = T>,
-    ) -> T {
+        subject: &dyn Display,
+        work: F,
+    ) -> impl Future<Output = T> + use<T, F> {
         let running = Running {
             what,
             subject: subject.to_string(),
@@ -78,13 +77,16 @@ impl Operations {
             last_error: None,
         };
         let running = Arc::new(Mutex::new(running));
-        let _listed = Listed::new(self, Arc::clone(&running));
-        CURRENT.scope(running, work).await
+        let listed = Listed::new(self, Arc::clone(&running));
+        async move {
+            let _listed = listed;
+            CURRENT.scope(running, work).await
+        }
     }
 
     pub(crate) fn list(&self) -> Vec<Operation> {
         let now = Instant::now();
-        let running: Vec<_> = lock(&self.running).by_number.values().cloned().collect();
+        let running: Vec<_> = lock(&self.0).by_number.values().cloned().collect();
         let told = running.iter().map(|running| lock(running).at(now));
         told.collect()
     }
@@ -123,24 +125,24 @@ impl Running {
 }
 
 /// As long as it lives.
-struct Listed<'a> {
-    operations: &'a Operations,
+struct Listed {
+    operations: Operations,
     number: u64,
 }
 
-impl<'a> Listed<'a> {
-    fn new(operations: &'a Operations, running: Arc<Mutex<Running>>) -> Self {
-        let mut register = lock(&operations.running);
+impl Listed {
+    fn new(operations: &Operations, running: Arc<Mutex<Running>>) -> Self {
+        let mut register = lock(&operations.0);
         let number = register.next;
         register.next += 1;
         register.by_number.insert(number, running);
-        Self { operations, number }
+        Self { operations: operations.clone(), number }
     }
 }
 
-impl Drop for Listed<'_> {
+impl Drop for Listed {
     fn drop(&mut self) {
-        lock(&self.operations.running).by_number.remove(&self.number);
+        lock(&self.operations.0).by_number.remove(&self.number);
     }
 }
 
@@ -194,10 +196,6 @@ pub(crate) fn has_failed(error: &impl Display) {
     });
 }
 
-fn lock<T>(what: &Mutex<T>) -> MutexGuard<'_, T> {
-    what.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 #[cfg(test)]
 mod tests {
     use super::{Operations, has_failed, is_about, stage};
@@ -227,7 +225,7 @@ mod tests {
             };
             stage("ADD", beside).await;
         };
-        operations.run("RunPodSandbox", "web", work).await;
+        operations.run("RunPodSandbox", &"web", work).await;
         assert_eq!(operations.list(), []);
         stage("of nothing", async {}).await;
     }

@@ -31,6 +31,12 @@ pub(crate) fn read(path: &Path) -> io::Result<Result<Vec<u8>, String>> {
     }
 }
 
+/// Of what is in a directory; none if it cannot be read.
+pub(crate) fn names(dir: &Path) -> impl Iterator<Item = String> + use<> {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    entries.map(|entry| entry.file_name().to_string_lossy().into_owned())
+}
+
 /// The extension of what was set aside.
 pub(crate) const SET_ASIDE: &str = "bad";
 

@@ -24,6 +24,8 @@ use linkspan_runtime_oci::Resources;
 use serde_json::Value;
 
 use crate::model::{ContainerStatus, SandboxConfig, SandboxId, SecurityProfile};
+use crate::operations::stage;
+use crate::pods::Inner;
 
 pub(crate) use creating::creating;
 pub(crate) use stop_news::StopNews;
@@ -33,8 +35,10 @@ pub(crate) use telling::{
 };
 pub(crate) use wishes::apply;
 
-/// The stage of an operation that waits for them.
-const ASKED: &str = "NRI plugins";
+/// Tells of an event, and waits for what is said to it.
+async fn ask(inner: &Inner, event: Happening) -> Result<Answer, PluginError> {
+    stage("NRI plugins", inner.plugins.tell(event)).await
+}
 
 /// What an operation waits for.
 pub type Told<'a> = Pin<Box<dyn Future<Output = Result<Answer, PluginError>> + Send + 'a>>;

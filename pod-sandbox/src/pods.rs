@@ -91,7 +91,7 @@ pub(crate) struct Inner {
     pub(crate) turns_to_undo: Semaphore,
     pub(crate) collected: Counts,
     /// What is under way.
-    pub(crate) operations: Arc<Operations>,
+    pub(crate) operations: Operations,
     /// Cancelled when the daemon goes down: from then on its pods are the next one's.
     pub(crate) closing: CancellationToken,
 }
@@ -109,8 +109,7 @@ impl Inner {
         F: Future<Output = Result<T, Error>> + Send + 'static,
     {
         self.check_open()?;
-        let (operations, subject) = (Arc::clone(&self.operations), subject.to_string());
-        let work = async move { operations.run(what, subject, work).await };
+        let work = self.operations.run(what, &subject, work);
         let task = self.tasks.spawn(work.in_current_span());
         task.await.unwrap_or_else(|_| Err(Error::Lost { what: what.to_owned() }))
     }

@@ -1,12 +1,13 @@
 //! Statistics: read from cgroups, the image store and interfaces when asked for. They hold up no other request.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use linkspan_runtime_oci::{CgroupStats, Error as RuntimeError, Timestamp};
 
 use crate::container::record::ContainerRecord;
 use crate::error::Error;
+use crate::locks::lock;
 use crate::model::filter::labels_match;
 use crate::model::{
     ContainerAttributes, ContainerState, ContainerStats, ContainerStatsFilter, SandboxAttributes,
@@ -32,7 +33,7 @@ pub(crate) struct Sample {
 
 /// CPU use since the previous sample; `None` for the first.
 fn nano_cores(sample: &Mutex<Option<Sample>>, stats: &CgroupStats) -> Option<u64> {
-    let mut sample = sample.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut sample = lock(sample);
     let now = |nano_cores| Sample { at: stats.at, cpu_usage_ns: stats.cpu_usage_ns, nano_cores };
     let Some(last) = *sample else {
         *sample = Some(now(None));

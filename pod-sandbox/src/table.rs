@@ -18,6 +18,7 @@ use crate::container::state as container;
 use crate::entry::{ContainerEntry, ContainerLive, Entry, PodEntry, PodLive};
 use crate::error::Error;
 use crate::events::{Event, EventKind, Pod};
+use crate::locks::lock;
 use crate::model::{ContainerId, SandboxId};
 use crate::operations::stage;
 use crate::records::{Recorded, Records};
@@ -414,10 +415,6 @@ async fn catch_up(table: Weak<Table>) {
             Err(_) => return,
         }
     }
-}
-
-fn lock<T>(what: &Mutex<T>) -> MutexGuard<'_, T> {
-    what.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// File access off the async threads.

@@ -104,7 +104,7 @@ impl Unfinished {
                     }
                 }
             };
-            let ending = inner.operations.run("undo of what was half made", self.id(), ending);
+            let ending = inner.operations.run("undo of what was half made", &self.id(), ending);
             // A daemon that goes down leaves it to the next one, which has the record.
             inner.closing.run_until_cancelled(ending).await;
         });

@@ -64,8 +64,7 @@ impl Pods {
         let subject = format!("{} in {}", config.metadata.name, sandbox.id);
         let work = || {
             let work = Box::pin(run(Arc::clone(&inner), sandbox.id.clone(), config, None));
-            let operations = Arc::clone(&inner.operations);
-            async move { operations.run("CreateContainer", subject, work).await }
+            inner.operations.run("CreateContainer", &subject, work)
         };
         inner.creating_containers.join(name.clone(), &inner.tasks, find, work).await
     }

@@ -7,7 +7,7 @@
 //! There is one such task per container, and it holds no lock: others may read, update or exec meanwhile.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use linkspan_runtime_oci::{crash_point, process};
@@ -20,6 +20,7 @@ use crate::error::{Error, Refusal};
 use crate::exits;
 use crate::find;
 use crate::kernel_state;
+use crate::locks::lock;
 use crate::model::{ContainerId, Signal};
 use crate::operations::stage;
 use crate::pods::{Inner, Pods};
@@ -107,7 +108,7 @@ impl Stops {
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Stop>> {
-        self.now.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.now)
     }
 }
 
@@ -161,12 +162,8 @@ pub(crate) async fn by_id(inner: &Arc<Inner>, id: &ContainerId, grace: Duration)
     let deadline = Instant::now() + grace.min(LONGEST_GRACE);
     let (caller, begin) = record.entry.stops.join(deadline);
     if begin {
-        let (task_inner, record) = (Arc::clone(inner), Arc::clone(record));
-        inner.tasks.spawn(async move {
-            let (closing, operations) = (task_inner.closing.clone(), Arc::clone(&task_inner.operations));
-            let id = record.id.clone();
-            closing.run_until_cancelled(operations.run("stop", id, run(task_inner, record))).await;
-        });
+        let stop = inner.operations.run("stop", id, run(Arc::clone(inner), Arc::clone(record)));
+        inner.tasks.spawn(inner.closing.clone().run_until_cancelled_owned(stop));
     }
     let gone = inner.closing.run_until_cancelled(gone(inner, record)).await;
     drop(caller);

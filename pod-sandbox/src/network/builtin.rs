@@ -18,13 +18,14 @@ mod tests;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::netlink::nft::{self, Chain};
 use super::{Attachment, Collected, Error, INTERFACE, NetworkStatus, Readiness};
+use crate::locks::lock;
 use ledger::{Ledger, Record};
 use subnet::Subnet;
 
@@ -242,7 +243,7 @@ impl Inner {
 
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
         // The ledger changes memory last: after a panic it is as it was on disk, or one step behind.
-        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.ledger)
     }
 
     /// A result as a CNI plugin would give it.

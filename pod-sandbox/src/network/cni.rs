@@ -24,7 +24,7 @@ mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use linkspan_runtime_oci::crash_point;
@@ -35,6 +35,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::locks::NamedLocks;
 use super::{Attachment, Collected, Error, NetworkStatus, Readiness};
 use crate::layout::Layout;
+use crate::locks::lock;
 use cache::{Cache, Entry};
 use chain::{Chain, live_netns};
 use conf::NetworkList;
@@ -321,7 +322,7 @@ impl Cni {
     }
 
     fn told(&self) -> MutexGuard<'_, Option<String>> {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.told)
     }
 }
 

@@ -1,8 +1,9 @@
 //! One attach or detach of a pod at a time: a detach may come while an abandoned attach still runs.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
+use crate::locks::lock;
 use tokio::sync::OwnedMutexGuard;
 
 type Locks = Arc<Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>>;
@@ -25,7 +26,7 @@ impl NamedLocks {
     /// Waits for the name. Cancelling is safe.
     pub(crate) async fn lock(&self, name: &str) -> NamedGuard {
         let lock = {
-            let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut locks = lock(&self.locks);
             locks.entry(name.to_owned()).or_default().clone()
         };
         // Made before the wait, so that a waiter who leaves is forgotten, too.
@@ -38,7 +39,7 @@ impl NamedLocks {
 impl Drop for NamedGuard {
     fn drop(&mut self) {
         self.guard = None;
-        let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut locks = lock(&self.locks);
         // One is the map's own: nobody has it or waits for it.
         if locks.get(&self.name).is_some_and(|lock| Arc::strong_count(lock) == 1) {
             locks.remove(&self.name);

@@ -9,11 +9,10 @@ use serde_json::{Value, json};
 
 use super::devices;
 use super::telling::tell_after;
-use super::{ASKED, Creation, Happening, LimitSupport, PluginError, What, apply, views};
+use super::{Creation, Happening, LimitSupport, PluginError, What, apply, ask, views};
 use crate::container::record::ContainerRecord;
 use crate::error::Error;
 use crate::mounts::{self, MountPoint, holding};
-use crate::operations::stage;
 use crate::pods::Inner;
 use crate::table::blocking;
 use crate::undo::Undo;
@@ -49,7 +48,7 @@ pub(crate) async fn creating(
         hugetlb: support.hugetlb,
     };
     let event = Happening { what: What::CreateContainer(support), pod, container: Some(container) };
-    let answer = stage(ASKED, inner.plugins.tell(event)).await?;
+    let answer = ask(inner, event).await?;
     apply(inner, answer.changes, answer.evictions, answer.held).await?;
     match answer.creation {
         None => Ok(spec),

@@ -1,7 +1,8 @@
 //! A container's exit that is still being told: it is removed, and its pod said to be stopped, only after that.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
+use crate::locks::lock;
 use tokio::sync::watch;
 
 type Pending = Mutex<Option<watch::Receiver<()>>>;
@@ -45,10 +46,6 @@ impl Drop for Telling {
     fn drop(&mut self) {
         *lock(&self.pending) = None;
     }
-}
-
-fn lock(pending: &Pending) -> MutexGuard<'_, Option<watch::Receiver<()>>> {
-    pending.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

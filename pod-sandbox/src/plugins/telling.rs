@@ -6,12 +6,11 @@ use std::sync::Arc;
 use linkspan_runtime_oci::Resources;
 
 use super::wishes::InLine;
-use super::{ASKED, Answer, ContainerView, Happening, PodView, What, apply, views};
+use super::{Answer, ContainerView, Happening, PodView, What, apply, ask, views};
 use crate::container::record::ContainerRecord;
 use crate::container::update::LimitsChange;
 use crate::error::Error;
 use crate::model::ContainerId;
-use crate::operations::stage;
 use crate::pods::Inner;
 use crate::sandbox::record::SandboxRecord;
 use crate::undo::Undo;
@@ -54,7 +53,7 @@ pub(crate) async fn pod_is_about_to(
         }
         Ok(())
     });
-    stage(ASKED, inner.plugins.tell(Happening { what: What::RunPodSandbox, pod, container: None })).await?;
+    ask(inner, Happening { what: What::RunPodSandbox, pod, container: None }).await?;
     Ok(guard)
 }
 
@@ -69,7 +68,7 @@ pub(crate) async fn pod_is_asked(
 ) -> Result<(), Error> {
     if inner.plugins.is_listening() {
         let pod = views::pod(record);
-        stage(ASKED, inner.plugins.tell(Happening { what, pod, container: None })).await?;
+        ask(inner, Happening { what, pod, container: None }).await?;
     }
     Ok(())
 }
@@ -91,7 +90,7 @@ pub(crate) async fn container_is_about_to(
     what: What,
 ) -> Result<(), Error> {
     if let Some((pod, container)) = both(inner, record).await? {
-        stage(ASKED, inner.plugins.tell(Happening { what, pod, container: Some(container) })).await?;
+        ask(inner, Happening { what, pod, container: Some(container) }).await?;
     }
     Ok(())
 }
@@ -120,8 +119,7 @@ pub(crate) async fn updating(
         return Ok((wanted, LimitsChange::in_line(record)));
     };
     let what = What::UpdateContainer(wanted.clone());
-    let answer =
-        stage(ASKED, inner.plugins.tell(Happening { what, pod, container: Some(container) })).await?;
+    let answer = ask(inner, Happening { what, pod, container: Some(container) }).await?;
     let Answer { resources, changes, evictions, held, .. } = answer;
     let others = InLine::begin(inner, changes, evictions).await;
     let change = LimitsChange::in_line(record);
@@ -170,7 +168,7 @@ pub(crate) async fn tell_after(
     container: Option<ContainerView>,
 ) {
     let sandbox_id = pod.id.clone();
-    let told = stage(ASKED, inner.plugins.tell(Happening { what: what.clone(), pod, container })).await;
+    let told = ask(inner, Happening { what: what.clone(), pod, container }).await;
     let done = match told {
         Ok(Answer { changes, evictions, held, .. }) => apply(inner, changes, evictions, held).await,
         Err(error) => Err(error.into()),

@@ -48,8 +48,7 @@ impl Pods {
         let subject = format!("{}/{}", metadata.namespace, metadata.name);
         let work = || {
             let work = Box::pin(run(Arc::clone(&inner), config, runtime_handler, handler));
-            let operations = Arc::clone(&inner.operations);
-            async move { operations.run("RunPodSandbox", subject, work).await }
+            inner.operations.run("RunPodSandbox", &subject, work)
         };
         inner.creating_sandboxes.join(metadata.clone(), &inner.tasks, find, work).await
     }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::Error;
 use crate::error::Error as OfRecords;
+use crate::locks::lock;
 use crate::records::{Recorded, Records};
 use crate::table::blocking;
 
@@ -63,7 +64,7 @@ impl PodRanges {
     pub(super) async fn set(&self, cidrs: Vec<String>) -> Result<(), Error> {
         let inner = Arc::clone(&self.inner);
         let written = blocking("recording the node's pod ranges", move || {
-            let _writer = inner.writer.lock().unwrap_or_else(PoisonError::into_inner);
+            let _writer = lock(&inner.writer);
             inner.known.write().unwrap_or_else(PoisonError::into_inner).clone_from(&cidrs);
             inner.records.write(&PodRangesRecord { cidrs })
         });
