@@ -342,12 +342,7 @@ impl Worker {
     async fn remove(&mut self, weather: &Weather, container: &mut Container) -> Result<()> {
         let id = container.id.clone().context("an ID")?;
         for _ in 0..self.times() {
-            let answered = weather
-                .call("RemoveContainer", async |mut runtime| {
-                    let container_id = id.clone();
-                    runtime.remove_container(v1::RemoveContainerRequest { container_id }).await
-                })
-                .await?;
+            let answered = weather.remove_container(&id).await?;
             self.count("RemoveContainer", &answered);
             container.remove = container.remove.max(answered.told());
             answered.must_succeed(&format!("RemoveContainer of {id}"))?;
@@ -358,12 +353,7 @@ impl Worker {
     async fn stop_pod(&mut self, weather: &Weather, pod: &mut Pod) -> Result<()> {
         let id = pod.id.clone().context("an ID")?;
         for _ in 0..self.times() {
-            let answered = weather
-                .call("StopPodSandbox", async |mut runtime| {
-                    let pod_sandbox_id = id.clone();
-                    runtime.stop_pod_sandbox(v1::StopPodSandboxRequest { pod_sandbox_id }).await
-                })
-                .await?;
+            let answered = weather.stop_pod(&id).await?;
             self.count("StopPodSandbox", &answered);
             pod.stop = pod.stop.max(answered.told());
             answered.must_succeed(&format!("StopPodSandbox of {id}"))?;
@@ -374,12 +364,7 @@ impl Worker {
     async fn remove_pod(&mut self, weather: &Weather, pod: &mut Pod) -> Result<()> {
         let id = pod.id.clone().context("an ID")?;
         for _ in 0..self.times() {
-            let answered = weather
-                .call("RemovePodSandbox", async |mut runtime| {
-                    let pod_sandbox_id = id.clone();
-                    runtime.remove_pod_sandbox(v1::RemovePodSandboxRequest { pod_sandbox_id }).await
-                })
-                .await?;
+            let answered = weather.remove_pod(&id).await?;
             self.count("RemovePodSandbox", &answered);
             pod.remove = pod.remove.max(answered.told());
             answered.must_succeed(&format!("RemovePodSandbox of {id}"))?;
@@ -427,12 +412,7 @@ impl Worker {
 /// Whether the daemon comes to say that a container has ended; `false` if it does not answer any more.
 async fn ended(weather: &Weather, id: &str) -> Result<bool> {
     wait::until("the container's end is told", ENDS, async || {
-        let answered = weather
-            .call("ContainerStatus", async |mut runtime| {
-                let container_id = id.to_owned();
-                runtime.container_status(v1::ContainerStatusRequest { container_id, verbose: false }).await
-            })
-            .await?;
+        let answered = weather.container_status(id).await?;
         let Ok(answer) = answered.result else { return Ok(false) };
         let state = answer.status.unwrap_or_default().state();
         ensure!(state == v1::ContainerState::ContainerExited, "it is {state:?}");

@@ -77,12 +77,7 @@ pub(crate) async fn look(node: &Node, weather: &Weather) -> Result<Seen> {
             name: metadata.name,
             attempt: metadata.attempt,
         };
-        let status = weather
-            .call("ContainerStatus", async |mut runtime| {
-                let container_id = container.id.clone();
-                runtime.container_status(v1::ContainerStatusRequest { container_id, verbose: false }).await
-            })
-            .await?;
+        let status = weather.container_status(&container.id).await?;
         let status = succeeded(status, "ContainerStatus")?.status.unwrap_or_default();
         ensure!(
             status.state() == container.state(),

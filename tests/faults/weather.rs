@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use linkspan_cri_api::v1;
 use linkspan_tests::client::Runtime;
 use tokio::sync::watch;
 use tonic::{Response, Status};
@@ -94,6 +95,26 @@ impl Weather {
             },
             result: answer.map(Response::into_inner),
         })
+    }
+
+    pub(crate) async fn remove_container(&self, id: &str) -> Result<Answered<v1::RemoveContainerResponse>> {
+        let request = v1::RemoveContainerRequest { container_id: id.to_owned() };
+        self.call("RemoveContainer", async |mut runtime| runtime.remove_container(request).await).await
+    }
+
+    pub(crate) async fn stop_pod(&self, id: &str) -> Result<Answered<v1::StopPodSandboxResponse>> {
+        let request = v1::StopPodSandboxRequest { pod_sandbox_id: id.to_owned() };
+        self.call("StopPodSandbox", async |mut runtime| runtime.stop_pod_sandbox(request).await).await
+    }
+
+    pub(crate) async fn remove_pod(&self, id: &str) -> Result<Answered<v1::RemovePodSandboxResponse>> {
+        let request = v1::RemovePodSandboxRequest { pod_sandbox_id: id.to_owned() };
+        self.call("RemovePodSandbox", async |mut runtime| runtime.remove_pod_sandbox(request).await).await
+    }
+
+    pub(crate) async fn container_status(&self, id: &str) -> Result<Answered<v1::ContainerStatusResponse>> {
+        let request = v1::ContainerStatusRequest { container_id: id.to_owned(), verbose: false };
+        self.call("ContainerStatus", async |mut runtime| runtime.container_status(request).await).await
     }
 
     /// Waits until there is a daemon to be called; `false` once the round is to end.

@@ -105,11 +105,16 @@ async fn a_killed_monitor_ends_its_pod_and_no_other() {
     .await;
 }
 
-/// Found by tests/faults: the monitor is killed when it has been told to end its pod and has not begun to.
-#[tokio::test]
-async fn a_monitor_that_is_killed_over_the_stop_of_its_pod_leaves_no_pause() {
-    need!();
-    node::run(async |node| {
+/// A pod that StopPodSandbox is called for, and whose monitor is stopped, so that it takes its time.
+struct Stopping {
+    id: String,
+    pause: serde_json::Value,
+    monitor: u32,
+    stop: tokio::task::JoinHandle<Result<tonic::Response<v1::StopPodSandboxResponse>, tonic::Status>>,
+}
+
+impl Stopping {
+    async fn begin(node: &mut node::Node) -> anyhow::Result<Self> {
         let id = node.run_sandbox(&requests::sandbox(node, "stopping"), "").await?;
         let info = node.sandbox_info(&id).await?;
         let (pause, monitor) = (info["pid"].clone(), info["monitorPid"].to_string().parse()?);
@@ -117,6 +122,16 @@ async fn a_monitor_that_is_killed_over_the_stop_of_its_pod_leaves_no_pause() {
         let mut runtime = node.runtime.clone();
         let request = v1::StopPodSandboxRequest { pod_sandbox_id: id.clone() };
         let stop = tokio::spawn(async move { runtime.stop_pod_sandbox(request).await });
+        Ok(Self { id, pause, monitor, stop })
+    }
+}
+
+/// Found by tests/faults: the monitor is killed when it has been told to end its pod and has not begun to.
+#[tokio::test]
+async fn a_monitor_that_is_killed_over_the_stop_of_its_pod_leaves_no_pause() {
+    need!();
+    node::run(async |node| {
+        let Stopping { id, pause, monitor, stop } = Stopping::begin(node).await?;
         let log = node.prefix().join("daemon.log");
         // The network goes before it; the bridge is the last of it.
         let is_last = |line: &str| line.contains(r#"plugin="bridge" verb="DEL""#) && line.contains(&id);
@@ -148,13 +163,7 @@ fn has_ended(pid: &serde_json::Value) -> bool {
 async fn a_pod_that_was_being_stopped_and_lost_its_monitor_has_no_pause() {
     need!();
     node::run(async |node| {
-        let id = node.run_sandbox(&requests::sandbox(node, "stopping"), "").await?;
-        let info = node.sandbox_info(&id).await?;
-        let (pause, monitor) = (info["pid"].clone(), info["monitorPid"].to_string().parse()?);
-        signal(monitor, "STOP")?;
-        let mut runtime = node.runtime.clone();
-        let request = v1::StopPodSandboxRequest { pod_sandbox_id: id.clone() };
-        let stop = tokio::spawn(async move { runtime.stop_pod_sandbox(request).await });
+        let Stopping { id, pause, monitor, stop } = Stopping::begin(node).await?;
         let runtime = node.runtime.clone();
         wait::until("the stop begins", SOON, async || {
             let request = v1::PodSandboxStatusRequest { pod_sandbox_id: id.clone(), verbose: false };

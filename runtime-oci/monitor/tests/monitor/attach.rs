@@ -112,32 +112,27 @@ fn a_client_that_does_not_read_holds_up_neither_container_nor_log() {
     assert!(heard.len() < all.len() && all.starts_with(&heard), "{} bytes", heard.len());
 }
 
-/// Says more than all pipes hold, once it is told to; its stdin is one client's.
-fn talkative(daemon: &mut Daemon, lines: usize) -> std::path::PathBuf {
+/// The only client of a container that says more than all pipes hold and whose stdin is one client's. It has not read anything, and
+/// its pipe is full: until somebody reads there is nothing to be done.
+fn slow_client(daemon: &mut Daemon, lines: usize) -> Client {
     let go = daemon.fifo("a/go");
     let script = format!("read -r x < go; exec seq 1 {lines}");
     let call = CreateCall { stdin: true, stdin_once: true, ..daemon.create_call("a", &script) };
     daemon.create(call).expect("create");
     daemon.start_container("a");
-    go
-}
-
-/// The log has more than the client's pipe holds.
-fn wait_until_full(daemon: &Daemon) {
+    let slow = attach(daemon, "a", "slow");
+    fs::write(&go, "go\n").expect("go");
     let log = daemon.log_path("a");
     wait_until("its pipe is full", || fs::metadata(&log).is_ok_and(|log| log.len() > 2 * 1024 * 1024));
+    wait_until_idle(daemon);
+    slow
 }
 
 #[test]
 fn a_container_with_one_input_waits_for_its_only_client() {
     const LINES: usize = 1_000_000;
     let mut daemon = Daemon::start();
-    let go = talkative(&mut daemon, LINES);
-    let slow = attach(&mut daemon, "a", "slow");
-    fs::write(&go, "go\n").expect("go");
-    wait_until_full(&daemon);
-    // Until somebody reads there is nothing to be done.
-    wait_until_idle(&daemon);
+    let slow = slow_client(&mut daemon, LINES);
     let heard = read_all(slow.stdout);
     assert!(heard == (1..=LINES).map(|i| format!("{i}\n")).collect::<String>(), "{} bytes", heard.len());
     assert_eq!(daemon.answer(slow.id), Ok(Answer::Done));
@@ -172,11 +167,7 @@ fn nobody_waits_for_a_client_that_is_gone() {
         },
     ] {
         let mut daemon = Daemon::start();
-        let go = talkative(&mut daemon, 1_000_000);
-        let slow = attach(&mut daemon, "a", "slow");
-        fs::write(&go, "go\n").expect("go");
-        wait_until_full(&daemon);
-        wait_until_idle(&daemon);
+        let slow = slow_client(&mut daemon, 1_000_000);
         leave(&mut daemon, slow);
         assert_eq!(daemon.exit_of("a").code, 0);
     }
@@ -186,11 +177,7 @@ fn nobody_waits_for_a_client_that_is_gone() {
 fn nobody_waits_for_one_of_two_clients() {
     const LINES: usize = 1_000_000;
     let mut daemon = Daemon::start();
-    let go = talkative(&mut daemon, LINES);
-    let slow = attach(&mut daemon, "a", "slow");
-    fs::write(&go, "go\n").expect("go");
-    wait_until_full(&daemon);
-    wait_until_idle(&daemon);
+    let slow = slow_client(&mut daemon, LINES);
     let other = attach(&mut daemon, "a", "other");
     assert_eq!(daemon.answer(slow.id).expect_err("it is in the way").kind, FailureKind::TooSlow);
     assert!(read_all(other.stdout).ends_with(&format!("{LINES}\n")));
